@@ -1,7 +1,7 @@
 """Benchmark: pause of a hundred hot swaps under load. The product answers four clients while its model is replaced.
 
 Each swap is a `rollout.changed` on Kafka with a new version of yolov8n. Vision reads it from the object store, checks
-sha256, classes and golden photos, warms it up, swaps it in, and frees the old one. Half of the swaps replace the
+sha256, classes and golden pictures, warms it up, swaps it in, and frees the old one. Half of the swaps replace the
 candidate, half the champion.
 
 A swap's gap is the longest time between two answers, from the event until the new version has answered every client.
@@ -151,7 +151,7 @@ def version_of(number: int) -> str:
 
 
 class Registry:
-    """Registry with one model, yolov8n, under many versions, each with a report and golden photos."""
+    """Registry with one model, yolov8n, under many versions, each with a report and golden pictures."""
 
     def __init__(self, settings: RuntimeSettings) -> None:
         self.store = open_store(settings)

@@ -23,7 +23,7 @@ class ClassMap:
     """Label of each output."""
     ids: tuple[int, ...]
     """Id in samples/classes.json of each output."""
-    dense: Mapping[int, int]
+    output_of_class_id: Mapping[int, int]
     """Output of each class id, including redirected ids."""
 
 
@@ -32,8 +32,8 @@ def class_map(occurring: Iterable[int], classes: ClassList) -> ClassMap:
     resolved = {class_id: resolve(class_id, classes) for class_id in set(occurring)}
     ids = tuple(sorted(set(resolved.values())))
     label_of = {entry.id: entry.label for entry in classes.classes}
-    dense = {class_id: ids.index(target) for class_id, target in resolved.items()}
-    return ClassMap(tuple(label_of[class_id] for class_id in ids), ids, dense)
+    output_of_class_id = {class_id: ids.index(target) for class_id, target in resolved.items()}
+    return ClassMap(tuple(label_of[class_id] for class_id in ids), ids, output_of_class_id)
 
 
 def resolve(class_id: int, classes: ClassList) -> int:
@@ -56,4 +56,6 @@ def resolve(class_id: int, classes: ClassList) -> int:
 
 def dense_labels(text: str, mapping: ClassMap) -> str:
     """A stored label file with each class id replaced by the network's output."""
-    return "".join(f"{mapping.dense[label.class_id]} {' '.join(label.numbers)}\n" for label in parse_labels(text))
+    return "".join(
+        f"{mapping.output_of_class_id[label.class_id]} {' '.join(label.numbers)}\n" for label in parse_labels(text)
+    )

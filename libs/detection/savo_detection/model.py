@@ -24,7 +24,7 @@ from savo_detection.engines.selection import EngineChoice, Engines
 from savo_detection.errors import ModelRefusedError
 from savo_detection.model_metadata import PLAIN_SHA256
 from savo_detection.network import Network, open_network
-from savo_detection.output_decoders import Candidates, OutputDecoder
+from savo_detection.output_decoders import OutputDecoder, RawBoxes
 from savo_detection.photos.decoding import Pixels, decode
 from savo_detection.photos.letterbox import Letterbox, letterbox
 
@@ -192,7 +192,7 @@ class Detector:
             memory = self._thread_local.memory = np.empty(pictures * 3 * prod(self.image_size), np.float32)
         return memory[: prod(shape)].reshape(shape)
 
-    def _boxes(self, candidates: Candidates, placement: Letterbox) -> list[DetectedBox]:
+    def _boxes(self, candidates: RawBoxes, placement: Letterbox) -> list[DetectedBox]:
         columns = (candidates.class_ids, candidates.scores, placement.to_photo(candidates.corners))
         rows = zip(*(column.tolist() for column in columns), strict=True)
         return [box for row in rows if (box := self._box(*row)) is not None]

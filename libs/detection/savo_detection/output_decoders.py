@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from savo_detection.errors import ModelRefusedError
 from savo_detection.nms import suppress
 
-__all__ = ["Candidates", "OutputDecoder", "check_values", "decoder_for"]
+__all__ = ["OutputDecoder", "RawBoxes", "check_values", "decoder_for"]
 
 _ROUNDING = 0.05
 """Tolerance of scores outside 0…1, for int8 networks."""
@@ -24,7 +24,7 @@ _LIMIT = 1e9
 
 
 @dataclass(frozen=True)
-class Candidates:
+class RawBoxes:
     """Boxes of one photo: corners N × 4 in input pixels, scores N, class ids N; best first."""
 
     corners: NDArray[np.float32]
@@ -32,7 +32,7 @@ class Candidates:
     class_ids: NDArray[np.int64]
 
 
-OutputDecoder = Callable[[NDArray[np.float32], float, float, int], Candidates]
+OutputDecoder = Callable[[NDArray[np.float32], float, float, int], RawBoxes]
 """(output without the batch axis, confidence, iou, limit) → boxes above `confidence`, at most `limit`."""
 
 
@@ -81,7 +81,7 @@ def _check_numbers(values: NDArray[np.float32]) -> None:
         )
 
 
-def decode_raw(output: NDArray[np.float32], confidence: float, iou: float, limit: int) -> Candidates:
+def decode_raw(output: NDArray[np.float32], confidence: float, iou: float, limit: int) -> RawBoxes:
     """Decode the raw layout, without its batch axis, with non-maximum suppression by class."""
     best = output[4:].max(axis=0)
     columns = np.flatnonzero(best > confidence)
@@ -92,15 +92,15 @@ def decode_raw(output: NDArray[np.float32], confidence: float, iou: float, limit
     class_ids = output[4:, columns].argmax(axis=0)
     corners = _corners(centres.T)
     kept = suppress(corners, best[columns], class_ids, iou=iou, limit=limit)
-    return Candidates(corners[kept], best[columns][kept], class_ids[kept])
+    return RawBoxes(corners[kept], best[columns][kept], class_ids[kept])
 
 
-def decode_end_to_end(output: NDArray[np.float32], confidence: float, iou: float, limit: int) -> Candidates:
+def decode_end_to_end(output: NDArray[np.float32], confidence: float, iou: float, limit: int) -> RawBoxes:
     """Decode the end-to-end layout, without its batch axis. The network suppresses boxes itself: `iou` is unused."""
     _check_numbers(output)
     rows = output[output[:, 4] > confidence]
     rows = rows[np.argsort(-rows[:, 4], kind="stable")][:limit]
-    return Candidates(rows[:, :4], rows[:, 4], rows[:, 5].astype(np.int64))
+    return RawBoxes(rows[:, :4], rows[:, 4], rows[:, 5].astype(np.int64))
 
 
 def _corners(centres: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -20,7 +20,7 @@ from savo_detection.engines.parity import candidates_match, synthetic_picture
 from savo_detection.engines.selection import EngineChoice, EngineName, Engines
 from savo_detection.model_metadata import PLAIN_SHA256
 from savo_detection.network import Network
-from savo_detection.output_decoders import Candidates, decode_raw
+from savo_detection.output_decoders import RawBoxes, decode_raw
 
 MODEL = constant_model(raw_rows([(0.0, 8.0, 32.0, 32.0, 0, 0.9), (32.0, 32.0, 64.0, 56.0, 2, 0.5)], len(NAMES)))
 BLANK = np.zeros((1, 3, 64, 64), np.float32)
@@ -116,11 +116,11 @@ def test_a_gpu_that_does_not_start_is_an_error_instead_of_a_silent_fallback() ->
 
 def test_boxes_with_negligible_scores_are_ignored_in_the_comparison() -> None:
     boxes = np.asarray([[0, 0, 10, 10], [20, 20, 30, 30]], np.float32)
-    two_boxes = Candidates(boxes, np.asarray([0.5, 1e-5], np.float32), np.asarray([0, 1]))
-    one_box = Candidates(boxes[:1], two_boxes.scores[:1], two_boxes.class_ids[:1])
+    two_boxes = RawBoxes(boxes, np.asarray([0.5, 1e-5], np.float32), np.asarray([0, 1]))
+    one_box = RawBoxes(boxes[:1], two_boxes.scores[:1], two_boxes.class_ids[:1])
     assert candidates_match(two_boxes, one_box)
     assert candidates_match(one_box, two_boxes)
-    low_score = Candidates(boxes, np.asarray([0.5, 0.005], np.float32), two_boxes.class_ids)
+    low_score = RawBoxes(boxes, np.asarray([0.5, 0.005], np.float32), two_boxes.class_ids)
     assert not candidates_match(low_score, one_box)
 
 

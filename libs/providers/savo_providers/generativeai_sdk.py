@@ -18,7 +18,7 @@ from typing import Any
 
 from savo_providers.catalogue import GOOGLE
 from savo_providers.errors import ProviderAnswerError, ProviderError, ProviderUnavailableError
-from savo_providers.http_client import MAX_ANSWER_BYTES, answer_too_large, unreachable
+from savo_providers.http_client import MAX_ANSWER_BYTES, answer_too_large_error, unreachable_error
 from savo_providers.settings import Connection
 from savo_providers.statuses import error_of_status
 from savo_runtime.errors import FatalError
@@ -76,7 +76,7 @@ def sdk_errors() -> Iterator[None]:
     except connection_errors.ReadTimeout as error:
         raise TimeoutError from error
     except connection_errors.ConnectionError as error:
-        raise unreachable(GOOGLE, error) from error
+        raise unreachable_error(GOOGLE, error) from error
     except (api_errors.RetryError, connection_errors.RequestException) as error:
         raise ProviderUnavailableError(GOOGLE.name, f"sent an incomplete answer ({type(error).__name__})") from error
     except api_errors.GoogleAPICallError as error:
@@ -98,7 +98,7 @@ def _bounded_session(model: Any) -> Any:
                 body += chunk
                 if len(body) > MAX_ANSWER_BYTES or time.monotonic() > ends_at:
                     response.close()
-                    raise answer_too_large(GOOGLE) if len(body) > MAX_ANSWER_BYTES else errors.ReadTimeout
+                    raise answer_too_large_error(GOOGLE) if len(body) > MAX_ANSWER_BYTES else errors.ReadTimeout
             response._content = bytes(body)  # noqa: SLF001 - requests reads it there
             return response
 

@@ -7,7 +7,14 @@ import httpx2
 from savo_providers.catalogue import Provider
 from savo_providers.errors import ProviderAnswerError, ProviderUnavailableError
 
-__all__ = ["MAX_ANSWER_BYTES", "BoundedTransport", "answer_too_large", "http_client", "transport_error", "unreachable"]
+__all__ = [
+    "MAX_ANSWER_BYTES",
+    "BoundedTransport",
+    "answer_too_large_error",
+    "http_client",
+    "transport_error",
+    "unreachable_error",
+]
 
 MAX_ANSWER_BYTES = 2_000_000
 """Size limit of an answer. A list of two hundred items is 40 kB, so a usable answer is far below it."""
@@ -45,7 +52,7 @@ class BoundedTransport(httpx2.AsyncBaseTransport):
         async for chunk in response.aiter_bytes():
             body += chunk
             if len(body) > self._limit:
-                raise answer_too_large(self._provider)
+                raise answer_too_large_error(self._provider)
         return bytes(body)
 
 
@@ -63,15 +70,15 @@ def transport_error(provider: Provider, error: BaseException | None) -> Exceptio
     if isinstance(error, httpx2.TimeoutException) and not isinstance(error, httpx2.ConnectTimeout):
         return TimeoutError()
     if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout):
-        return unreachable(provider, error)
+        return unreachable_error(provider, error)
     return ProviderUnavailableError(provider.name, f"sent an incomplete answer ({type(error).__name__})")
 
 
-def unreachable(provider: Provider, error: BaseException) -> ProviderUnavailableError:
+def unreachable_error(provider: Provider, error: BaseException) -> ProviderUnavailableError:
     """The error of an attempt that could not connect."""
     return ProviderUnavailableError(provider.name, f"cannot be reached ({type(error).__name__})")
 
 
-def answer_too_large(provider: Provider) -> ProviderAnswerError:
+def answer_too_large_error(provider: Provider) -> ProviderAnswerError:
     """The error of an answer of more than `MAX_ANSWER_BYTES`."""
     return ProviderAnswerError(provider.name, "sent an answer that is too large")

@@ -18,8 +18,8 @@ from savo_providers.retry_after import retry_after_seconds, retry_info_seconds
 __all__ = ["error_of_status"]
 
 RETRIED_BELOW_500 = frozenset({408, 409, 425, 429})
-UNKNOWN_KEY = frozenset({401, 403})
-NO_MONEY_LEFT = "insufficient_quota"
+KEY_REJECTED_STATUSES = frozenset({401, 403})
+QUOTA_EXHAUSTED_CODE = "insufficient_quota"
 
 MAX_MESSAGE_LENGTH = 200
 """Characters of a provider's message that the error's message keeps."""
@@ -44,7 +44,7 @@ def error_of_status(
     if status >= 500 or status in RETRIED_BELOW_500:
         error_type = _unavailable_type(status, code)
         return error_type(provider.name, answer, retry_after=_retry_after(headers, body))
-    if status in UNKNOWN_KEY or "api key" in message.lower():
+    if status in KEY_REJECTED_STATUSES or "api key" in message.lower():
         return ProviderKeyError(provider.name, provider.key_variable, answer)
     return ProviderError(provider.name, answer)
 
@@ -52,7 +52,7 @@ def error_of_status(
 def _unavailable_type(status: int, code: object) -> type[ProviderUnavailableError]:
     if status != 429:
         return ProviderUnavailableError
-    return ProviderQuotaError if code == NO_MONEY_LEFT else ProviderBusyError
+    return ProviderQuotaError if code == QUOTA_EXHAUSTED_CODE else ProviderBusyError
 
 
 def _retry_after(headers: Mapping[str, str], body: Any) -> float | None:

@@ -6,7 +6,7 @@ from savo_runtime.service import Runtime, Service, ServiceDefinition, Worker
 from savo_runtime.telemetry.metrics import MODEL_MAP50, TRAINING_RUNS
 from savo_trainer.adapters.http import runs_app
 from savo_trainer.adapters.lease import DatabaseLease
-from savo_trainer.adapters.ledger import DatabaseLedger
+from savo_trainer.adapters.ledger import DatabaseRuns
 from savo_trainer.adapters.local_runner import LocalRunner
 from savo_trainer.adapters.projection import PROJECTION
 from savo_trainer.adapters.samples import DatabaseSamples
@@ -25,7 +25,7 @@ __all__ = ["DEFINITION", "build", "training_policy"]
 
 def build(settings: TrainerSettings, runtime: Runtime) -> Service:
     lease = DatabaseLease(runtime.database, runtime.replica, settings.trainer_lease_seconds, runtime.clock)
-    ledger = DatabaseLedger(runtime.database, runtime.outbox, lease)
+    ledger = DatabaseRuns(runtime.database, runtime.outbox, lease)
     samples = DatabaseSamples(runtime.database)
     numbers = DatabaseVersionNumbers(runtime.database)
     gate = GatePolicy(map50=settings.gate_map50, map50_lower=settings.gate_map50_lower, min_gain=settings.gate_min_gain)

@@ -91,7 +91,7 @@ class RunLedger(Protocol):
         """Count one more attempt at the work of the current state."""
         ...
 
-    async def return_attempt(self, run_id: str) -> None:
+    async def uncount_attempt(self, run_id: str) -> None:
         """Take back one attempt: the work was stopped on purpose, or a dependency was unavailable."""
         ...
 

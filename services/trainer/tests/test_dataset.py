@@ -133,7 +133,7 @@ async def test_outputs_are_dense_and_follow_redirects(tmp_path: Path) -> None:
     await store.put(CLASSES_KEY, ClassList(classes=tuple(redirected)).model_dump_json().encode())
     material = await download_dataset(await freeze("run-a", samples, store, InMemoryVersionNumbers()), store, tmp_path)
     assert material.classes.names == ("label2", "label5")
-    assert material.classes.dense == {2: 0, 5: 1, 7: 0}
+    assert material.classes.output_of_class_id == {2: 0, 5: 1, 7: 0}
     assert (tmp_path / "labels" / "test" / f"{samples[2].sha256}.txt").read_text(encoding="utf-8").startswith("0 ")
 
 

@@ -17,7 +17,7 @@ from savo_contracts.training import Comparison, Evaluation
 from savo_runtime.telemetry.audit import this_user
 from savo_trainer.adapters.trainer_client import TrainerClient
 from savo_trainer.errors import TrainerRefusedError, TrainerUnreachableError
-from savo_trainer.runs.run import Facts, Progress, Run, State
+from savo_trainer.runs.run import Progress, Run, RunResults, State
 from savo_trainer.workbench import terminal
 from savo_trainer.workbench.runs import command as runs_command
 from services.trainer.tests.trainer_fakes import NOON, make_run
@@ -32,7 +32,7 @@ def shown(state: State = State.TRAINING, epoch: int = 0, **changes: Any) -> dict
         if epoch
         else None
     )
-    facts = Facts(dataset_version="ds-000001", train_samples=120, **changes.pop("facts", {}))
+    facts = RunResults(dataset_version="ds-000001", train_samples=120, **changes.pop("facts", {}))
     run = RUN.model_copy(update={"state": state, "progress": progress, "facts": facts, "started_at": NOON, **changes})
     return run.model_dump(mode="json") | {
         "history": [{"before": None, "after": "queued", "at": NOON.isoformat(), "detail": ""}]

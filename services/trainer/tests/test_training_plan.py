@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from savo_trainer.training.plan import Start, TrainPolicy, plan_for
+from savo_trainer.training.plan import StartWeights, TrainPolicy, plan_for
 
-CHAMPION = Start("v1", ("egg", "milk"), Path("weights.pt"))
+CHAMPION = StartWeights("v1", ("egg", "milk"), Path("weights.pt"))
 
 
 def test_without_a_champion_training_starts_from_scratch() -> None:

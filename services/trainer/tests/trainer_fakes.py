@@ -26,7 +26,7 @@ from savo_detection.evaluation.evaluator import EvaluationSample, ImageRecord
 from savo_runtime.service import Runtime
 from savo_runtime.testing import FakeClock, MemoryStore, memory_runtime
 from savo_trainer.adapters.lease import DatabaseLease
-from savo_trainer.adapters.ledger import DatabaseLedger
+from savo_trainer.adapters.ledger import DatabaseRuns
 from savo_trainer.adapters.samples import DatabaseSamples
 from savo_trainer.adapters.version_numbers import DatabaseVersionNumbers
 from savo_trainer.models.evaluation import Measurement
@@ -173,7 +173,7 @@ class Harness:
     runtime: Runtime
     store: MemoryStore
     clock: FakeClock
-    ledger: DatabaseLedger
+    ledger: DatabaseRuns
     lease: DatabaseLease
     samples: DatabaseSamples
     numbers: DatabaseVersionNumbers
@@ -214,7 +214,7 @@ async def open_harness(folder: Path) -> AsyncIterator[Harness]:
 
 def _harness(runtime: Runtime, store: MemoryStore, clock: FakeClock, owner: str, folder: Path) -> Harness:
     lease = DatabaseLease(runtime.database, owner, LEASE_SECONDS, clock)
-    ledger = DatabaseLedger(runtime.database, runtime.outbox, lease)
+    ledger = DatabaseRuns(runtime.database, runtime.outbox, lease)
     samples, numbers, runner, measure = (
         DatabaseSamples(runtime.database),
         DatabaseVersionNumbers(runtime.database),

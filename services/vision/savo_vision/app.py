@@ -29,8 +29,8 @@ from savo_vision.costs import TYPICAL_CALL, CostPolicy
 from savo_vision.detection_threads import DetectionThreads
 from savo_vision.fallback import FallbackPolicy
 from savo_vision.handlers import snapshots, subscriptions
-from savo_vision.model_slot import ModelSlot, load_engine
-from savo_vision.ports import Provider
+from savo_vision.model_slot import LoadedModels, load_engine
+from savo_vision.ports import ProviderDetector
 from savo_vision.routing import Router, RoutingPolicy
 from savo_vision.routing_updates import RoutingUpdates
 from savo_vision.scan_pipeline import ScanPipeline, ScanPolicy
@@ -80,8 +80,8 @@ def build_routing_updates(settings: VisionSettings, runtime: Runtime) -> Routing
     engines = Engines(settings.detection_engine)
     files = ModelFiles(runtime.store, settings.r2_bucket_name, plain_exports=engines.takes_plain_export)
     load = partial(load_engine, engines=engines)
-    slot = ModelSlot(files, runtime.publisher, runtime.replica, runtime.clock, load)
-    return RoutingUpdates(router, slot, operator_model_path=path)
+    loaded_models = LoadedModels(files, runtime.publisher, runtime.replica, runtime.clock, load)
+    return RoutingUpdates(router, loaded_models, operator_model_path=path)
 
 
 def build_pipeline(
@@ -99,7 +99,7 @@ def build_pipeline(
     comparisons = Comparisons(
         policy=ComparisonPolicy(settings.shadow_share, settings.teacher_share),
         router=routing_updates.router,
-        slot=routing_updates.slot,
+        loaded_models=routing_updates.loaded_models,
         provider=provider,
         budget=budget,
         results=results,
@@ -111,7 +111,7 @@ def build_pipeline(
         photos=StoredPhotos(runtime.store),
         results=results,
         router=routing_updates.router,
-        slot=routing_updates.slot,
+        loaded_models=routing_updates.loaded_models,
         provider=provider,
         budget=budget,
         policy=ScanPolicy(FallbackPolicy(settings.confidence_threshold), costs),
@@ -122,13 +122,13 @@ def build_pipeline(
     )
 
 
-def build_provider(settings: VisionSettings) -> Provider:
+def build_provider(settings: VisionSettings) -> ProviderDetector:
     if settings.sandbox:
         return SandboxProvider(ServedBy(settings.vision_provider), settings.provider_model)
     connection = settings.connection
     calls = Calls(connection.provider, Breaker(connection.provider.name), seconds=CALL_SECONDS)
     adapter = load_adapter("savo_vision.adapters", settings.adapter, connection.provider)
-    provider: Provider = adapter.connect(connection, calls)
+    provider: ProviderDetector = adapter.connect(connection, calls)
     return provider
 
 

@@ -30,7 +30,7 @@ from savo_runtime.telemetry.metrics import MODEL_SWAP, MODELS_REFUSED
 from savo_vision.errors import ModelMissingError
 from savo_vision.ports import EventPublisher, ModelFile, ModelSource
 
-__all__ = ["Engine", "LoadedModel", "ModelSlot", "load_engine", "timed_detection"]
+__all__ = ["Engine", "LoadedModel", "LoadedModels", "load_engine", "timed_detection"]
 
 log = structlog.get_logger()
 
@@ -66,7 +66,7 @@ def load_engine(file: ModelFile, engines: Engines | None = None) -> Detector:
     """Load a model, check it and warm it up. Blocks; run it in a thread.
 
     `engines` are the engines that may run the model; None means ONNX Runtime alone. An engine that the operator named
-    must find the boxes of the golden photos, or those of ONNX Runtime on one picture where there are no golden photos.
+    must find the boxes of the golden pictures, or where it has none, those of ONNX Runtime on one picture.
 
     Raises `ModelRefusedError`.
     """
@@ -117,7 +117,7 @@ class LoadedModel:
 
 
 @dataclass
-class ModelSlot:
+class LoadedModels:
     """Loads, holds and removes models, and publishes `models.refused` for a model that fails a check."""
 
     source: ModelSource

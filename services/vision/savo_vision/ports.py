@@ -17,11 +17,11 @@ from savo_vision.detections import Answer, RawAnswer
 __all__ = [
     "EventPublisher",
     "Finished",
-    "GoldenPhoto",
+    "GoldenPictureFile",
     "ModelFile",
     "ModelSource",
     "PhotoStore",
-    "Provider",
+    "ProviderDetector",
     "Results",
     "ScanStatus",
 ]
@@ -38,7 +38,7 @@ class PhotoStore(Protocol):
         ...
 
 
-class Provider(Protocol):
+class ProviderDetector(Protocol):
     """A paid vision service that detects items in whole photos."""
 
     @property
@@ -68,7 +68,7 @@ class ScanStatus:
 
 
 class Results(Protocol):
-    """Finished scans, raw answers, spending, and the ledger of erased scans and subjects.
+    """Finished scans, raw answers, spending, and erased scans and subjects.
 
     A repeated scan is answered from here and costs nothing. An erased scan is not processed again.
     """
@@ -103,7 +103,7 @@ class Results(Protocol):
 
 
 @dataclass(frozen=True)
-class GoldenPhoto:
+class GoldenPictureFile:
     """A photo, and the boxes that the model found in it when it was evaluated."""
 
     sha256: str
@@ -122,7 +122,7 @@ class ModelFile:
     data: bytes
     sha256: str | None = None
     classes: tuple[str, ...] | None = None
-    golden: tuple[GoldenPhoto, ...] = ()
+    golden: tuple[GoldenPictureFile, ...] = ()
     plain: bytes | None = field(default=None, repr=False)
     """The export before graph optimisation, for engines that optimise graphs themselves. None if absent or unused."""
 

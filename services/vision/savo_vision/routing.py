@@ -54,7 +54,7 @@ class Choice:
     arm: Arm
     bucket: int
     share: float
-    custom: str | None
+    model_version: str | None
     """Version of the model that should answer; None means the provider."""
     champion: str | None = None
     """Version of the model that answers when the candidate cannot; None means the provider."""
@@ -108,8 +108,8 @@ class Router:
         pinned = self.policy.pins.get(subject) if self.candidate else None
         bucket = bucket_of(self.candidate, subject)
         arm = pinned or (Arm.CANDIDATE if is_within(bucket, self.share) else Arm.BASELINE)
-        custom = self.candidate if arm is Arm.CANDIDATE else self.champion
-        return Choice(None if pinned else self.candidate, arm, bucket, self.share, custom, self.champion)
+        model_version = self.candidate if arm is Arm.CANDIDATE else self.champion
+        return Choice(None if pinned else self.candidate, arm, bucket, self.share, model_version, self.champion)
 
 
 def _version(ref: ModelRef | None) -> str | None:

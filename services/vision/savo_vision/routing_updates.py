@@ -17,7 +17,7 @@ from savo_contracts.models import ModelRef
 from savo_contracts.rollout import RolloutChanged
 from savo_runtime.errors import DependencyDownError
 from savo_runtime.telemetry.metrics import MODEL_INFO, ROLLOUT_SHARE
-from savo_vision.model_slot import ModelSlot
+from savo_vision.model_slot import LoadedModels
 from savo_vision.routing import Router
 
 __all__ = ["RoutingUpdates"]
@@ -36,19 +36,19 @@ class RoutingUpdates:
     def __init__(
         self,
         router: Router,
-        slot: ModelSlot,
+        loaded_models: LoadedModels,
         *,
         operator_model_path: str | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.router = router
-        self.slot = slot
+        self.loaded_models = loaded_models
         self.operator_model_path = operator_model_path if router.policy.use_custom else None
         self._sleep = sleep
         self._newest: RolloutChanged | None = None
         self._changed = asyncio.Event()
         if self.operator_model_path:
-            slot.expect(self.operator_model_path)
+            loaded_models.expect(self.operator_model_path)
             self._changed.set()
 
     def receive(self, decision: RolloutChanged) -> None:
@@ -56,9 +56,9 @@ class RoutingUpdates:
         if self._newest is not None and decision.sequence <= self._newest.sequence:
             return
         self._newest = decision
-        self.slot.expect(*(ref.version for ref in self._models_of(decision)))
+        self.loaded_models.expect(*(ref.version for ref in self._models_of(decision)))
         in_force = self.router.decision
-        if in_force is None or all(self.slot.holds(ref.version) for ref in self._models_of(decision)):
+        if in_force is None or all(self.loaded_models.holds(ref.version) for ref in self._models_of(decision)):
             self._adopt(decision)
         elif decision.share == 0:
             self._adopt(decision.model_copy(update={"champion": in_force.champion}))
@@ -82,19 +82,23 @@ class RoutingUpdates:
         Raises `DependencyDownError` when the model store is down.
         """
         decision = self._newest
-        operator_model = await self.slot.load_from_path(self.operator_model_path) if self.operator_model_path else None
+        operator_model = (
+            await self.loaded_models.load_from_path(self.operator_model_path) if self.operator_model_path else None
+        )
         if operator_model:
             self.router.operator_model_version = operator_model.version
         models = self._models_of(decision) if decision else []
         for ref in models:
-            loaded = await self.slot.load_registered(ref)
+            loaded = await self.loaded_models.load_registered(ref)
             if loaded and decision and ref == decision.champion:
-                self.slot.champion = loaded
+                self.loaded_models.champion = loaded
         if decision is not None and decision is self._newest:
             if decision.champion is None:
-                self.slot.champion = None
+                self.loaded_models.champion = None
             self._adopt(decision)
-            self.slot.keep_only([ref.version for ref in models] + ([operator_model.version] if operator_model else []))
+            self.loaded_models.keep_only(
+                [ref.version for ref in models] + ([operator_model.version] if operator_model else [])
+            )
 
     def _models_of(self, decision: RolloutChanged) -> list[ModelRef]:
         if not self.router.policy.use_custom:

@@ -41,8 +41,8 @@ from savo_vision.detection_threads import DetectionThreads
 from savo_vision.detections import Answer, RawAnswer, box_confidences, from_boxes
 from savo_vision.errors import BudgetExhaustedError, UnusableAnswerError
 from savo_vision.fallback import FallbackPolicy
-from savo_vision.model_slot import Engine, LoadedModel, ModelSlot
-from savo_vision.ports import Finished, PhotoStore, Provider, Results, ScanStatus
+from savo_vision.model_slot import Engine, LoadedModel, LoadedModels
+from savo_vision.ports import Finished, PhotoStore, ProviderDetector, Results, ScanStatus
 from savo_vision.routing import Choice, Router
 from savo_vision.scan_metrics import record_metrics
 from savo_vision.shadow import Comparisons
@@ -111,8 +111,8 @@ class ScanPipeline:
     photos: PhotoStore
     results: Results
     router: Router
-    slot: ModelSlot
-    provider: Provider
+    loaded_models: LoadedModels
+    provider: ProviderDetector
     budget: Budget
     policy: ScanPolicy
     clock: Callable[[], datetime]
@@ -123,7 +123,8 @@ class ScanPipeline:
 
     def first_detector(self, requested: ScanRequested) -> ServedBy:
         """The detector that the scan's arm asks first."""
-        return self.provider.served_by if self.router.choose(requested.subject).custom is None else ServedBy.CUSTOM
+        choice = self.router.choose(requested.subject)
+        return self.provider.served_by if choice.model_version is None else ServedBy.CUSTOM
 
     async def __call__(self, requested: ScanRequested, *, replayed: bool = False) -> Finished | None:
         """The scan's result. None for an erased scan, and for a replayed scan that has no recorded result here.
@@ -163,13 +164,13 @@ class ScanPipeline:
         return await self._finish(self._completed(work, detected), work)
 
     async def _detect(self, work: _Work) -> _Detected:
-        if work.choice.custom is None:
+        if work.choice.model_version is None:
             return await self._ask_provider(work, None)
         model, reason = await self._model_for(work.choice, work.requested.scan_id)
         if model is None:
             return await self._fall_back(work, None, FallbackReason.MODEL_UNAVAILABLE)
         detected = await self._run_model(work, model, reason)
-        if detected is None and (champion := self.slot.champion) and champion.version != model.version:
+        if detected is None and (champion := self.loaded_models.champion) and champion.version != model.version:
             detected = await self._run_model(work, champion, FallbackReason.DETECTOR_ERROR)
         if detected is None:
             return await self._fall_back(work, None, FallbackReason.DETECTOR_ERROR)
@@ -180,9 +181,9 @@ class ScanPipeline:
 
     async def _model_for(self, choice: Choice, scan_id: str) -> tuple[LoadedModel | None, FallbackReason | None]:
         """The model that the arm requests, otherwise the loaded champion with the reason."""
-        assert choice.custom is not None
-        model = await self.slot.wait_for(choice.custom, scan_id)
-        return (model, None) if model else (self.slot.champion, FallbackReason.MODEL_UNAVAILABLE)
+        assert choice.model_version is not None
+        model = await self.loaded_models.wait_for(choice.model_version, scan_id)
+        return (model, None) if model else (self.loaded_models.champion, FallbackReason.MODEL_UNAVAILABLE)
 
     async def _run_model(self, work: _Work, model: LoadedModel, reason: FallbackReason | None) -> _Detected | None:
         """None when the engine failed: the log has the error, and another detector answers the scan."""
@@ -285,7 +286,7 @@ class ScanPipeline:
             scan_confidence=scan_confidence(box_confidences(detected.items)),
             duration_ms=latency_ms(requested.requested_at, now),
             cost_usd=self._cost(work),
-            threshold=self.policy.fallback.threshold if choice.custom is not None else None,
+            threshold=self.policy.fallback.threshold if choice.model_version is not None else None,
             stages_ms={stage: round(1000 * seconds, 3) for stage, seconds in work.stages.items()},
             requested_at=requested.requested_at,
             taken_up_at=work.taken_up_at,
@@ -341,7 +342,7 @@ def _log(finished: Finished) -> None:
     )
 
 
-def _spending(work: _Work | None, provider: Provider, costs: CostPolicy) -> list[tuple[str, float]]:
+def _spending(work: _Work | None, provider: ProviderDetector, costs: CostPolicy) -> list[tuple[str, float]]:
     """Provider and US dollars of each detector that cost money."""
     if work is None:
         return []

@@ -30,8 +30,8 @@ from savo_vision.budget import Budget
 from savo_vision.costs import CostPolicy
 from savo_vision.detections import from_boxes
 from savo_vision.errors import BudgetExhaustedError
-from savo_vision.model_slot import ModelSlot, timed_detection
-from savo_vision.ports import Provider, Results
+from savo_vision.model_slot import LoadedModels, timed_detection
+from savo_vision.ports import ProviderDetector, Results
 from savo_vision.routing import Router, bucket_of, is_within
 
 __all__ = ["ComparisonKind", "ComparisonPolicy", "Comparisons"]
@@ -84,8 +84,8 @@ class Comparisons:
 
     policy: ComparisonPolicy
     router: Router
-    slot: ModelSlot
-    provider: Provider
+    loaded_models: LoadedModels
+    provider: ProviderDetector
     budget: Budget
     results: Results
     costs: CostPolicy
@@ -139,7 +139,7 @@ class Comparisons:
 
     async def _run_candidate(self, comparison: _Comparison) -> tuple[str, tuple[Detection, ...]]:
         version = self.router.candidate
-        model = await self.slot.wait_for(version, comparison.completed.scan_id) if version else None
+        model = await self.loaded_models.wait_for(version, comparison.completed.scan_id) if version else None
         if model is None:
             raise CandidateFailedError(f"the candidate {version} is not loaded")
         try:

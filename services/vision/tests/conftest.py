@@ -30,7 +30,7 @@ from savo_vision.costs import CostPolicy
 from savo_vision.detection_threads import DetectionThreads
 from savo_vision.detections import Answer
 from savo_vision.fallback import FallbackPolicy
-from savo_vision.model_slot import ModelSlot
+from savo_vision.model_slot import LoadedModels
 from savo_vision.ports import ModelFile
 from savo_vision.routing import Router, RoutingPolicy
 from savo_vision.routing_updates import RoutingUpdates
@@ -155,7 +155,7 @@ class FakeModels:
 
 @dataclass
 class Harness:
-    """The vision service without Kafka: real routing, model slot and results in SQLite, fake provider and engines."""
+    """The vision service without Kafka: real routing, models and results in SQLite, fake provider and engines."""
 
     runtime: Runtime
     provider: FakeProvider
@@ -188,7 +188,7 @@ async def harness(routing_policy: RoutingPolicy) -> AsyncIterator[Harness]:
     clock = FakeClock(NOW)
     async with memory_runtime("vision", migrations="savo_vision.migrations", clock=clock) as runtime:
         provider, models = FakeProvider(), FakeModels()
-        slot = ModelSlot(models, runtime.publisher, "vision-0", clock, load=models.load, load_timeout=0.05)
+        loaded_models = LoadedModels(models, runtime.publisher, "vision-0", clock, load=models.load, load_timeout=0.05)
         router = Router(routing_policy)
         with ThreadPoolExecutor(2) as threads:
             results = StoredResults(runtime.database)
@@ -196,14 +196,14 @@ async def harness(routing_policy: RoutingPolicy) -> AsyncIterator[Harness]:
                 photos=StoredPhotos(runtime.store),
                 results=results,
                 router=router,
-                slot=slot,
+                loaded_models=loaded_models,
                 provider=provider,
                 budget=Budget(results, "google", None, clock),
                 policy=ScanPolicy(FallbackPolicy(0.6), CostPolicy(Price(1.0, 10.0), 3.6)),
                 clock=clock,
                 detection_threads=DetectionThreads(threads),
             )
-            routing_updates = RoutingUpdates(router, slot, operator_model_path=routing_policy.operator_model)
+            routing_updates = RoutingUpdates(router, loaded_models, operator_model_path=routing_policy.operator_model)
             await runtime.store.put(KEY, photo_bytes())
             yield Harness(runtime, provider, models, routing_updates, scan, clock)
 

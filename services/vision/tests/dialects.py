@@ -12,7 +12,7 @@ from libs.providers.tests import dialects
 from libs.providers.tests.dialects import DIALECTS, connection_to, without_waits
 from libs.providers.tests.wire import Wire
 from savo_providers.adapter_loader import load_adapter
-from savo_vision.ports import Provider
+from savo_vision.ports import ProviderDetector
 
 __all__ = ["DIALECTS", "Dialect", "connected_dialect", "picture_of"]
 
@@ -21,7 +21,7 @@ _ADAPTERS = {"genai": "google", "generativeai": "google_legacy", "openai": "open
 
 @dataclass
 class Dialect(dialects.Dialect):
-    vision: Provider = field(init=False)
+    vision: ProviderDetector = field(init=False)
 
 
 @asynccontextmanager

@@ -20,7 +20,7 @@ from libs.detection.tests.tiny_models import NAMES, model_to_optimize, raw_rows
 from savo_contracts.models import ModelRef
 from savo_detection.engines.selection import EngineName, Engines
 from savo_runtime.memory import return_freed_memory
-from savo_vision.model_slot import ModelSlot, load_engine
+from savo_vision.model_slot import LoadedModels, load_engine
 from savo_vision.ports import ModelFile
 
 SWAPS = 20
@@ -50,7 +50,7 @@ class NoEvents:
 
 
 async def swap(engine: EngineName) -> list[float]:
-    slot = ModelSlot(
+    loaded_models = LoadedModels(
         OneModelSource(), NoEvents(), "vision-0", lambda: datetime.now(UTC), lambda file: load_engine(file, engines)
     )
     engines, photo, memory = Engines(engine), np.zeros((64, 64, 3), np.uint8), []
@@ -58,9 +58,11 @@ async def swap(engine: EngineName) -> list[float]:
     gc.freeze()
     for number in range(1, SWAPS + 1):
         version = f"v{number}"
-        model = await slot.load_registered(ModelRef(version=version, key="model.onnx", sha256="a" * 64, classes=NAMES))
+        model = await loaded_models.load_registered(
+            ModelRef(version=version, key="model.onnx", sha256="a" * 64, classes=NAMES)
+        )
         assert model is not None
-        slot.keep_only([version])
+        loaded_models.keep_only([version])
         for _ in range(4):
             await asyncio.to_thread(model.engine.detect_array, photo)
         memory.append(resident_mb())

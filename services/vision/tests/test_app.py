@@ -29,7 +29,7 @@ from savo_vision.adapters.models import ModelFiles
 from savo_vision.adapters.tables import Base
 from savo_vision.app import CUSTOM_SLOTS, PROVIDER_SLOTS, build
 from savo_vision.errors import ModelMissingError
-from savo_vision.ports import GoldenPhoto
+from savo_vision.ports import GoldenPictureFile
 from savo_vision.settings import VisionSettings
 from services.vision.tests.conftest import BOX, NOW, model_ref
 
@@ -242,7 +242,7 @@ async def test_golden_photos_are_read_with_a_model_except_erased_and_changed_one
         await ModelFiles(store, None).registered(model_ref("v3")),
         await ModelFiles(store, None).at_path("models:/ingredients/v3"),
     ):
-        assert found.golden == (GoldenPhoto(golden[0].sha256, b"a photo", (box,)),)
+        assert found.golden == (GoldenPictureFile(golden[0].sha256, b"a photo", (box,)),)
 
 
 @pytest.mark.parametrize(

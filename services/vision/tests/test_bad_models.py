@@ -21,7 +21,7 @@ from savo_runtime.settings import load_settings
 from savo_runtime.testing import FakeClock, MemoryStore, RecordingPublisher, memory_runtime
 from savo_vision.adapters.models import ModelFiles
 from savo_vision.app import build_routing_updates
-from savo_vision.model_slot import ModelSlot, load_engine
+from savo_vision.model_slot import LoadedModels, load_engine
 from savo_vision.ports import ModelFile
 from savo_vision.routing import Router, RoutingPolicy
 from savo_vision.routing_updates import RoutingUpdates
@@ -30,16 +30,16 @@ from services.vision.tests.conftest import rollout
 
 
 class Replica:
-    """The real loader, slot and routing updates; store and publisher in memory."""
+    """The real loader, loaded models and routing updates; store and publisher in memory."""
 
     def __init__(self, engines: Engines | None = None, operator_model_path: str | None = None) -> None:
         self.store, self.publisher = MemoryStore(), RecordingPublisher()
         publisher: Any = self.publisher
-        slot = ModelSlot(
+        loaded_models = LoadedModels(
             ModelFiles(self.store), publisher, "vision-0", FakeClock(), partial(load_engine, engines=engines)
         )
         self.routing_updates = RoutingUpdates(
-            Router(RoutingPolicy(use_custom=True)), slot, operator_model_path=operator_model_path
+            Router(RoutingPolicy(use_custom=True)), loaded_models, operator_model_path=operator_model_path
         )
 
     async def register(self, version: str, data: bytes, **changes: Any) -> ModelRef:
@@ -59,7 +59,7 @@ class Replica:
         return [(event.version, event.reason) for event in refused]
 
     def detected_labels(self) -> list[str]:
-        champion = self.routing_updates.slot.champion
+        champion = self.routing_updates.loaded_models.champion
         return [box.label for box in champion.engine.detect_array(np.zeros((64, 64, 3), np.uint8))] if champion else []
 
 
@@ -120,7 +120,7 @@ async def test_an_operators_checkpoint_is_not_opened_and_the_reason_has_the_comm
     ]
     (tmp_path / "best.onnx").write_bytes(model_that_detects("egg"))
     await replica.routing_updates.apply_newest()
-    assert replica.routing_updates.router.operator_model_version in replica.routing_updates.slot.versions()
+    assert replica.routing_updates.router.operator_model_version in replica.routing_updates.loaded_models.versions()
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from savo_detection.model_optimization import optimize
 from savo_runtime.testing import MemoryStore
 from savo_vision.adapters.models import ModelFiles
 from savo_vision.model_slot import load_engine
-from savo_vision.ports import GoldenPhoto, ModelFile
+from savo_vision.ports import GoldenPictureFile, ModelFile
 from services.vision.tests.conftest import photo_bytes
 from services.vision.tests.test_app import report
 
@@ -55,20 +55,20 @@ def engines(name: EngineName = "openvino", shift: float = 0) -> Engines:
     return Engines(name, (ONNX_RUNTIME, "openvino"), {"openvino": partial(ShiftedEngine, shift)})
 
 
-def golden() -> tuple[GoldenPhoto, ...]:
+def golden() -> tuple[GoldenPictureFile, ...]:
     photo = photo_bytes()
     found = Detector.load(OPTIMIZED).detect(photo)
     boxes = tuple(GoldenBox(label=box.label, confidence=box.confidence, bbox=box.bbox) for box in found)
     assert boxes
-    return (GoldenPhoto(hashlib.sha256(photo).hexdigest(), photo, boxes),)
+    return (GoldenPictureFile(hashlib.sha256(photo).hexdigest(), photo, boxes),)
 
 
 def test_a_named_engine_is_checked_by_the_golden_photos(made: list[ShiftedEngine]) -> None:
     assert load_engine(ModelFile("v1", OPTIMIZED, golden=golden()), engines()).choice.engine == "openvino"
     (engine,) = made
-    assert engine.runs == 2, "one for the warm-up and one for the golden photo"
+    assert engine.runs == 2, "one for the warm-up and one for the golden picture"
     slightly_shifted = load_engine(ModelFile("v1", OPTIMIZED, golden=golden()), engines(shift=0.02))
-    assert slightly_shifted.choice.engine == "openvino", "the golden photos tolerate this shift"
+    assert slightly_shifted.choice.engine == "openvino", "the golden pictures tolerate this shift"
     with pytest.raises(ModelRefusedError, match="it does not find the boxes recorded at its evaluation"):
         load_engine(ModelFile("v1", OPTIMIZED, golden=golden()), engines(shift=0.2))
 

@@ -84,41 +84,41 @@ def test_each_experiment_draws_other_subjects() -> None:
 def test_a_pinned_subject_stays_in_its_arm_at_any_share_and_moves_no_other(share: float) -> None:
     pinned = router(share, pins={"anna": Arm.CANDIDATE, "ben": Arm.BASELINE})
     anna, ben = pinned.choose("anna"), pinned.choose("ben")
-    assert (anna.arm, anna.custom, anna.experiment) == (Arm.CANDIDATE, "v2", None)
-    assert (ben.arm, ben.custom, ben.experiment) == (Arm.BASELINE, "v1", None)
+    assert (anna.arm, anna.model_version, anna.experiment) == (Arm.CANDIDATE, "v2", None)
+    assert (ben.arm, ben.model_version, ben.experiment) == (Arm.BASELINE, "v1", None)
     assert pinned.choose("carl") == router(share).choose("carl")
 
 
 def test_a_subject_pinned_to_a_missing_candidate_gets_the_baseline() -> None:
     made = Router(RoutingPolicy(use_custom=True, pins={"anna": Arm.CANDIDATE}))
     made.adopt(rollout(1, 0.0, champion=model_ref("v1")))
-    assert made.choose("anna").custom == "v1"
+    assert made.choose("anna").model_version == "v1"
 
 
 def test_before_the_first_decision_the_provider_answers() -> None:
     choice = Router(RoutingPolicy(use_custom=True)).choose("u1")
-    assert (choice.arm, choice.share, choice.custom, choice.experiment) == (Arm.BASELINE, 0.0, None, None)
+    assert (choice.arm, choice.share, choice.model_version, choice.experiment) == (Arm.BASELINE, 0.0, None, None)
 
 
 def test_without_custom_vision_the_provider_answers_at_share_0() -> None:
     choice = router(1.0, use_custom=False).choose("u1")
-    assert (choice.arm, choice.share, choice.custom) == (Arm.BASELINE, 0.0, None)
-    assert router(1.0, use_custom=False, pinned_share=1.0).choose("u1").custom is None
+    assert (choice.arm, choice.share, choice.model_version) == (Arm.BASELINE, 0.0, None)
+    assert router(1.0, use_custom=False, pinned_share=1.0).choose("u1").model_version is None
 
 
 def test_the_champion_is_the_baseline_if_there_is_one() -> None:
     choice = router(0.0).choose("u1")
-    assert (choice.arm, choice.custom, choice.experiment) == (Arm.BASELINE, "v1", "v2")
+    assert (choice.arm, choice.model_version, choice.experiment) == (Arm.BASELINE, "v1", "v2")
 
 
 def test_a_pinned_share_overrides_the_rollout() -> None:
-    assert router(0.05, pinned_share=1.0).choose("u1").custom == "v2"
-    assert router(1.0, pinned_share=0.0).choose("u1").custom == "v1"
+    assert router(0.05, pinned_share=1.0).choose("u1").model_version == "v2"
+    assert router(1.0, pinned_share=0.0).choose("u1").model_version == "v1"
 
 
 def test_a_pinned_share_of_the_operators_model_needs_no_rollout() -> None:
     pinned = Router(RoutingPolicy(use_custom=True, pinned_share=1.0, operator_model="runs/best.onnx"))
-    assert pinned.choose("u1").custom == "runs/best.onnx"
+    assert pinned.choose("u1").model_version == "runs/best.onnx"
     pinned.operator_model_version = "best-1a2b3c4d"
     assert pinned.choose("u1").experiment == "best-1a2b3c4d"
 

@@ -1,4 +1,4 @@
-"""Routing updates and model slot: when a decision applies, and which model serves meanwhile."""
+"""Routing updates and loaded models: when a decision applies, and which model serves meanwhile."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from savo_detection.errors import ModelRefusedError
 from savo_runtime.errors import DependencyDownError
 from savo_vision.errors import ModelMissingError
 from savo_vision.model_slot import load_engine
-from savo_vision.ports import GoldenPhoto, ModelFile
+from savo_vision.ports import GoldenPictureFile, ModelFile
 from savo_vision.routing import RoutingPolicy
 from savo_vision.routing_updates import RoutingUpdates
 from services.vision.tests.conftest import FakeEngine, Harness, model_ref, photo_bytes, request, rollout
@@ -48,7 +48,7 @@ async def test_a_new_share_applies_when_its_model_is_loaded(harness: Harness) ->
 
 
 async def test_after_a_restart_scans_wait_for_their_model(harness: Harness) -> None:
-    harness.scan.slot.load_timeout = 5
+    harness.scan.loaded_models.load_timeout = 5
     harness.routing_updates.receive(rollout(9, 1.0, candidate=V1))
     done = await answer_after_load(harness)
     assert (done.served_by, done.model_version) == (ServedBy.CUSTOM, "v1")
@@ -67,7 +67,7 @@ async def test_a_breach_applies_at_once_without_waiting_for_a_model(harness: Har
 
 
 async def test_the_previous_champion_answers_until_the_new_one_is_loaded(harness: Harness) -> None:
-    harness.scan.slot.load_timeout = 5
+    harness.scan.loaded_models.load_timeout = 5
     await harness.apply_rollout(rollout(1, 0.0, champion=V1))
     harness.routing_updates.receive(rollout(2, 0.0, champion=V2))
     async with asyncio.timeout(60):
@@ -102,7 +102,7 @@ async def test_a_refused_candidate_is_published_once_and_the_champion_serves(har
 
 
 async def test_a_model_that_fails_to_load_is_refused_and_scans_stop_waiting(harness: Harness) -> None:
-    harness.scan.slot.load_timeout = 5
+    harness.scan.loaded_models.load_timeout = 5
     harness.models.broken["v1"] = BlockingIOError(11, "Resource temporarily unavailable")
     await harness.apply_rollout(rollout(1, 1.0, candidate=V1))
     async with asyncio.timeout(60):
@@ -139,14 +139,14 @@ async def test_a_model_with_other_bytes_under_the_same_version_is_loaded_again(h
 async def test_unused_models_are_unloaded(harness: Harness) -> None:
     await harness.apply_rollout(rollout(1, 0.5, candidate=V2, champion=V1))
     await harness.apply_rollout(rollout(2, 0.5, candidate=V3, champion=V2))
-    assert set(harness.scan.slot.versions()) == {"v2", "v3"}
+    assert set(harness.scan.loaded_models.versions()) == {"v2", "v3"}
     await harness.apply_rollout(rollout(3, 0.0))
-    assert harness.scan.slot.versions() == ()
+    assert harness.scan.loaded_models.versions() == ()
 
 
 async def test_a_scan_in_flight_keeps_its_model(harness: Harness) -> None:
     await harness.apply_rollout(rollout(1, 1.0, candidate=V1))
-    model = await harness.scan.slot.wait_for("v1", "scan-1")
+    model = await harness.scan.loaded_models.wait_for("v1", "scan-1")
     await harness.apply_rollout(rollout(2, 1.0, candidate=V2))
     assert model is not None
     assert model.engine.detect_array(cast(Any, None))
@@ -159,11 +159,11 @@ async def test_loading_is_retried_while_the_store_is_down(harness: Harness) -> N
         slept.append(seconds)
         harness.models.missing.clear()
 
-    routing_updates = RoutingUpdates(harness.scan.router, harness.scan.slot, sleep=sleep)
+    routing_updates = RoutingUpdates(harness.scan.router, harness.scan.loaded_models, sleep=sleep)
     harness.models.missing["v1"] = DependencyDownError("object-store", "refused")
     routing_updates.receive(rollout(1, 1.0, candidate=V1))
     worker = asyncio.create_task(routing_updates.run())
-    while not harness.scan.slot.holds("v1"):
+    while not harness.scan.loaded_models.holds("v1"):
         await asyncio.sleep(0.005)
     worker.cancel()
     assert len(slept) == 1
@@ -199,7 +199,7 @@ class TestOperatorModel:
         )
 
     async def test_it_answers_scans_that_waited_for_it(self, harness: Harness) -> None:
-        harness.scan.slot.load_timeout = 5
+        harness.scan.loaded_models.load_timeout = 5
         done = await answer_after_load(harness)
         assert (done.served_by, done.model_version, done.fallback_reason) == (ServedBy.CUSTOM, "best.onnx", None)
 
@@ -236,7 +236,7 @@ async def test_hot_swaps_under_load_fail_no_scan(harness: Harness) -> None:
     assert len(answers) >= 20
     assert {result.served_by for result in answers} == {ServedBy.CUSTOM}
     assert {result.fallback_reason for result in answers} == {None}
-    assert harness.scan.slot.versions() == ("v21",)
+    assert harness.scan.loaded_models.versions() == ("v21",)
 
 
 def test_the_real_loader_checks_the_file_and_warms_it_up() -> None:
@@ -257,17 +257,17 @@ def test_a_model_that_misses_boxes_of_its_golden_photos_is_refused() -> None:
         for box in load_engine(ModelFile("v1", data)).detect(photo)
     )
     assert len(recorded_boxes) == 1
-    load_engine(ModelFile("v1", data, golden=(GoldenPhoto("a" * 64, photo, recorded_boxes),)))
+    load_engine(ModelFile("v1", data, golden=(GoldenPictureFile("a" * 64, photo, recorded_boxes),)))
     less_sure = tuple(box.model_copy(update={"confidence": 0.5}) for box in recorded_boxes)
     with pytest.raises(
         ModelRefusedError,
         match=r"does not find the boxes recorded at its evaluation: in photo aaaaaaaaaaaa… .* has a confidence of 0\.9",
     ):
-        load_engine(ModelFile("v1", data, golden=(GoldenPhoto("a" * 64, photo, less_sure),)))
+        load_engine(ModelFile("v1", data, golden=(GoldenPictureFile("a" * 64, photo, less_sure),)))
 
 
 def test_an_unreadable_golden_photo_refuses_the_model() -> None:
-    broken = GoldenPhoto("b" * 64, photo_bytes()[:40], ())
+    broken = GoldenPictureFile("b" * 64, photo_bytes()[:40], ())
     with pytest.raises(
         ModelRefusedError,
         match="it fails on its test pictures: the photo cannot be read: it is cut short",

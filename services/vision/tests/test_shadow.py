@@ -64,7 +64,7 @@ def compared(
     comparisons = Comparisons(
         ComparisonPolicy(shadow, teacher),
         scan.router,
-        scan.slot,
+        scan.loaded_models,
         scan.provider,
         budget,
         scan.results,

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from savo_detection.engines.backends import Engine
 from savo_detection.nms import iou_of
-from savo_detection.output_decoders import Candidates, OutputDecoder
+from savo_detection.output_decoders import OutputDecoder, RawBoxes
 from savo_detection.photos.decoding import Pixels
 
 __all__ = [
@@ -52,34 +52,34 @@ ROUGH_MATCH = Tolerance(0.8, 4.0, 0.1, 0.8)
 """For an engine of reduced precision."""
 
 
-def find_candidates(engine: Engine, tensor: NDArray[Any], decoder: OutputDecoder) -> Candidates:
+def find_candidates(engine: Engine, tensor: NDArray[Any], decoder: OutputDecoder) -> RawBoxes:
     """The engine's best boxes in a picture, before NMS. Raises the errors of the engine's library."""
     return engine.run(tensor, lambda output: top_candidates(decoder, output))
 
 
-def top_candidates(decoder: OutputDecoder, output: NDArray[Any]) -> Candidates:
+def top_candidates(decoder: OutputDecoder, output: NDArray[Any]) -> RawBoxes:
     """The best boxes of the first picture of an output, before NMS."""
     return decoder(np.asarray(output[0], np.float32), 0.0, 1.0, 2 * _TOP)
 
 
-def has_boxes(candidates: Candidates) -> bool:
+def has_boxes(candidates: RawBoxes) -> bool:
     """Whether there is a box to compare: without any, a match proves nothing."""
     return bool((candidates.scores > _NEGLIGIBLE_SCORE).any())
 
 
-def candidates_match(first: Candidates, second: Candidates, tolerance: Tolerance = CLOSE_MATCH) -> bool:
+def candidates_match(first: RawBoxes, second: RawBoxes, tolerance: Tolerance = CLOSE_MATCH) -> bool:
     """Whether the best boxes of each are among the other's, within the tolerance."""
     return _contains(second, first, tolerance) and _contains(first, second, tolerance)
 
 
-def _contains(candidates: Candidates, others: Candidates, tolerance: Tolerance) -> bool:
+def _contains(candidates: RawBoxes, others: RawBoxes, tolerance: Tolerance) -> bool:
     """Whether the best boxes of `others` are among `candidates`."""
     best = [index for index, score in enumerate(others.scores[:_TOP]) if score > _NEGLIGIBLE_SCORE]
     found = sum(_contains_box(candidates, others, index, tolerance) for index in best)
     return found >= tolerance.share * len(best)
 
 
-def _contains_box(candidates: Candidates, others: Candidates, index: int, tolerance: Tolerance) -> bool:
+def _contains_box(candidates: RawBoxes, others: RawBoxes, index: int, tolerance: Tolerance) -> bool:
     corners = others.corners[index]
     overlaps = iou_of(corners, candidates.corners) >= tolerance.iou
     is_near = np.abs(candidates.corners - corners).max(axis=1) <= tolerance.pixels

@@ -15,7 +15,7 @@ from savo_detection.differences.comparison import Change, ChangeKind, ComparedIt
 from savo_detection.evaluation.evaluator import PhotoDetector
 from savo_detection.model import CONFIDENCE, DetectedBox
 
-__all__ = ["GOLDEN_COUNT", "SURE_CONFIDENCE", "GoldenCandidate", "GoldenPictureRecorder", "first_difference"]
+__all__ = ["GOLDEN_COUNT", "SURE_CONFIDENCE", "GoldenPictureRecorder", "RecordedPicture", "first_difference"]
 
 GOLDEN_COUNT = 3
 SURE_CONFIDENCE = 0.5
@@ -25,7 +25,7 @@ MAX_CONFIDENCE_CHANGE = 0.1
 
 
 @dataclass(frozen=True, order=True)
-class GoldenCandidate:
+class RecordedPicture:
     """A photo that can become a golden picture. Photos with fewer doubtful and more sure boxes have a higher `rank`."""
 
     rank: tuple[int, float]
@@ -39,7 +39,7 @@ class GoldenPictureRecorder:
     def __init__(self, detector: PhotoDetector, kept: int = GOLDEN_COUNT) -> None:
         self._detector = detector
         self._kept = kept
-        self._best: list[GoldenCandidate] = []
+        self._best: list[RecordedPicture] = []
 
     def detect(self, photo: bytes, confidence: float = CONFIDENCE) -> list[DetectedBox]:
         """The detector's boxes. The photo is recorded when its boxes are among the surest."""
@@ -48,11 +48,11 @@ class GoldenPictureRecorder:
         if sure:
             doubtful = sum(CONFIDENCE <= box.confidence < SURE_CONFIDENCE for box in found)
             rank = (-doubtful, len(sure) + min(box.confidence for box in sure))
-            candidate = GoldenCandidate(rank, hashlib.sha256(photo).hexdigest(), sure)
+            candidate = RecordedPicture(rank, hashlib.sha256(photo).hexdigest(), sure)
             (heapq.heappush if len(self._best) < self._kept else heapq.heappushpop)(self._best, candidate)
         return found
 
-    def pictures(self) -> tuple[GoldenCandidate, ...]:
+    def pictures(self) -> tuple[RecordedPicture, ...]:
         """The recorded photos, surest first."""
         return tuple(sorted(self._best, reverse=True))
 

@@ -23,13 +23,22 @@ from savo_trainer.adapters.lease import DatabaseLease
 from savo_trainer.adapters.tables import RunRow, TransitionRow
 from savo_trainer.errors import RunCancelledError
 from savo_trainer.runs.events import training_finished
-from savo_trainer.runs.run import OPEN, Facts, Progress, Run, State, Transition, check_transition, request_cancellation
+from savo_trainer.runs.run import (
+    OPEN,
+    Progress,
+    Run,
+    RunResults,
+    State,
+    Transition,
+    check_transition,
+    request_cancellation,
+)
 
-__all__ = ["DatabaseLedger"]
+__all__ = ["DatabaseRuns"]
 
 
 @dataclass(frozen=True)
-class DatabaseLedger:
+class DatabaseRuns:
     database: Database
     outbox: Outbox
     lease: DatabaseLease
@@ -81,7 +90,7 @@ class DatabaseLedger:
             row.started_at = row.started_at or self.lease.clock()
             return _run(row)
 
-    async def return_attempt(self, run_id: str) -> None:
+    async def uncount_attempt(self, run_id: str) -> None:
         async with self.database.session() as session:
             row = await self._locked_row(session, run_id)
             row.attempts = max(0, row.attempts - 1)
@@ -203,7 +212,7 @@ def _run(row: RunRow) -> Run:
         state=State(row.state),
         trigger=row.trigger,
         attempts=row.attempts,
-        facts=Facts.model_validate(row.facts),
+        facts=RunResults.model_validate(row.facts),
         progress=Progress.model_validate(row.progress) if row.progress else None,
         reasons=tuple(row.reasons),
         next_steps=tuple(row.next_steps),

@@ -84,7 +84,7 @@ class LocalRunner:
     async def export(self, weights: Path, image_size: int, folder: Path) -> Export:
         """Export weights to ONNX files beside them. `folder` holds the program's own files."""
         plan = TrainPlan(str(weights), 1, 1, image_size, "cpu", None, 0, {})
-        job = _write_job(folder, _job(plan, folder, folder, NAME) | {"target": str(weights)})
+        job = _write_job(folder, _job(plan, folder, folder, NAME) | {"export_weights": str(weights)})
         report = await self._run(job, folder, _ignore_progress, steps=("export",))
         if report.export is None:
             raise TrainingCrashedError("the program ended without an ONNX file")

@@ -12,7 +12,7 @@ from savo_contracts.training import Comparison, Evaluation
 from savo_datasets.labels import truth_boxes
 from savo_datasets.yolo_folder import split_photos
 from savo_detection.evaluation.evaluator import EvaluationResult, EvaluationSample, ImageRecord, compare, evaluate
-from savo_detection.evaluation.golden_pictures import GoldenCandidate, GoldenPictureRecorder
+from savo_detection.evaluation.golden_pictures import GoldenPictureRecorder, RecordedPicture
 from savo_detection.model import DetectedBox, Detector
 from savo_trainer.models.gate import ClassChange
 from savo_trainer.training.dataset import image_path, labels_path
@@ -27,7 +27,7 @@ class Measurement:
     evaluation: Evaluation
     records: tuple[ImageRecord, ...]
     """Matched detections of each photo, for the paired comparison."""
-    golden: tuple[GoldenCandidate, ...] = ()
+    golden: tuple[RecordedPicture, ...] = ()
     """Photos with the boxes that a serving replica must reproduce."""
 
 

@@ -27,7 +27,7 @@ from savo_trainer.models.gate import ClassChange, Evidence, GatePolicy, Verdict,
 from savo_trainer.models.registry import champion_version, claim_version, object_matches, report_of, store_report
 from savo_trainer.ports import RunLedger, VersionNumbers
 from savo_trainer.runs.events import events_of
-from savo_trainer.runs.run import Facts, Run, State
+from savo_trainer.runs.run import Run, RunResults, State
 
 __all__ = ["MissingFiles", "RegisterModel", "SubmittedClassChange", "SubmittedModel", "run_id_of"]
 
@@ -143,7 +143,7 @@ class RegisterModel:
         return recorded
 
     def _run(self, submitted: SubmittedModel, ids: tuple[int, ...]) -> Run:
-        facts = Facts(
+        facts = RunResults(
             dataset_version=submitted.holdout,
             train_samples=submitted.train_samples,
             test_samples=submitted.evaluation.images,

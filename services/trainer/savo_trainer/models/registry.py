@@ -17,14 +17,14 @@ from savo_contracts.documents import PLAIN_EXPORT, Alias, ClassList, IngredientC
 from savo_runtime.storage.digests import file_sha256
 from savo_runtime.storage.port import ObjectNotFoundError, ObjectStore
 from savo_trainer.ports import VersionNumbers
-from savo_trainer.runs.run import Facts, Run
-from savo_trainer.training.plan import Start, Trained
+from savo_trainer.runs.run import Run, RunResults
+from savo_trainer.training.plan import StartWeights, Trained
 
 __all__ = [
     "StoredCandidate",
     "champion_version",
     "claim_version",
-    "fetch_start",
+    "fetch_start_weights",
     "model_card",
     "object_matches",
     "optimization_sentence",
@@ -67,7 +67,7 @@ def optimization_sentence(not_optimized: str | None) -> str:
     return f"It is the export as it was written: {not_optimized}." if not_optimized else "Its graph is optimised."
 
 
-async def store_report(report: ModelReport, facts: Facts, store: ObjectStore) -> None:
+async def store_report(report: ModelReport, facts: RunResults, store: ObjectStore) -> None:
     await store.put(
         model_key(report.version, "card.md"), model_card(report, facts).encode(), media_type="text/markdown"
     )
@@ -101,7 +101,7 @@ async def champion_version(store: ObjectStore) -> str | None:
         return None
 
 
-async def fetch_start(version: str, store: ObjectStore, folder: Path) -> Start | None:
+async def fetch_start_weights(version: str, store: ObjectStore, folder: Path) -> StartWeights | None:
     """Download the version's weights; None where they are missing or differ from what was registered."""
     target = folder / f"{version}.pt"
     try:
@@ -111,7 +111,8 @@ async def fetch_start(version: str, store: ObjectStore, folder: Path) -> Start |
     except ObjectNotFoundError:
         return None
     # A .pt is a pickle: open only a file whose hash is in our own report.
-    return Start(version, classes.names(), target) if report.get("weights_sha256") == file_sha256(target) else None
+    is_intact = report.get("weights_sha256") == file_sha256(target)
+    return StartWeights(version, classes.names(), target) if is_intact else None
 
 
 def report_of(run: Run, *, passed: bool) -> ModelReport:
@@ -140,7 +141,7 @@ def report_of(run: Run, *, passed: bool) -> ModelReport:
     )
 
 
-def model_card(report: ModelReport, facts: Facts) -> str:
+def model_card(report: ModelReport, facts: RunResults) -> str:
     """Model card in Markdown, with every figure behind the verdict."""
     measured = report.evaluation
     interval = f"{measured.map50_lower:.3f} to {measured.map50_upper:.3f}"
@@ -202,7 +203,7 @@ def _classes_json(run: Run) -> bytes:
     return json.dumps({"run_id": run.id, **ClassList(classes=entries).model_dump(mode="json")}).encode()
 
 
-def _report_json(report: ModelReport, facts: Facts) -> bytes:
+def _report_json(report: ModelReport, facts: RunResults) -> bytes:
     extra = {
         "weights_sha256": facts.weights_sha256,
         "weights_map50": facts.weights_map50,
@@ -212,14 +213,14 @@ def _report_json(report: ModelReport, facts: Facts) -> bytes:
     return json.dumps(report.model_dump(mode="json") | extra, indent=2).encode()
 
 
-def _origin(report: ModelReport, facts: Facts) -> str:
+def _origin(report: ModelReport, facts: RunResults) -> str:
     if facts.brought:
         return f"Trained elsewhere{f' on {report.train_samples} photos' if report.train_samples else ''}"
     start = f"fine-tuned from {facts.started_from}" if facts.started_from else "from scratch"
     return f"Trained on {report.train_samples} confirmed photos ({report.dataset_version}), {start}"
 
 
-def _holdout(report: ModelReport, facts: Facts) -> str:
+def _holdout(report: ModelReport, facts: RunResults) -> str:
     if facts.brought:
         return f"chosen by the person who registered it ({report.dataset_version})"
     return "of people without photos in its training data"

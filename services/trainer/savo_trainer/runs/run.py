@@ -26,9 +26,9 @@ from savo_trainer.errors import ForbiddenTransitionError, RunEndedError
 
 __all__ = [
     "OPEN",
-    "Facts",
     "Progress",
     "Run",
+    "RunResults",
     "State",
     "Transition",
     "check_transition",
@@ -62,7 +62,7 @@ OPEN = tuple(_TRANSITIONS)
 """States of a run that has not ended."""
 
 
-class Facts(Message):
+class RunResults(Message):
     """Results of a run so far. Each stage adds its own."""
 
     dataset_version: str | None = None
@@ -121,7 +121,7 @@ class Run(Message):
     trigger: dict[str, Any]
     attempts: int = 0
     """Attempts at the current state's work."""
-    facts: Facts = Facts()
+    facts: RunResults = RunResults()
     progress: Progress | None = None
     reasons: tuple[str, ...] = ()
     next_steps: tuple[str, ...] = ()

@@ -125,7 +125,7 @@ class RunWorker:
         try:
             moved = await self.stages.work(run)
         except (asyncio.CancelledError, DependencyDownError):
-            await self._return_attempt(run)
+            await self._uncount_attempt(run)
             raise
         except (LeaseLostError, RunCancelledError):
             raise
@@ -149,10 +149,10 @@ class RunWorker:
             return await self.stages.fail(run, f"{run.state} failed {run.attempts} times; the last error: {error}")
         return run
 
-    async def _return_attempt(self, run: Run) -> None:
+    async def _uncount_attempt(self, run: Run) -> None:
         """Work that was stopped on purpose, or by an unavailable dependency, is no failed attempt."""
         with contextlib.suppress(DependencyDownError, LeaseLostError):
-            await self.ledger.return_attempt(run.id)
+            await self.ledger.uncount_attempt(run.id)
 
     @asynccontextmanager
     async def _lease_renewed(self) -> AsyncIterator[None]:

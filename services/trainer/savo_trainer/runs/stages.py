@@ -21,7 +21,7 @@ from savo_trainer.models.evaluation import Measurement, compare_with_champion, g
 from savo_trainer.models.gate import ClassChange, Evidence, GatePolicy, Verdict, judge
 from savo_trainer.models.registry import (
     champion_version,
-    fetch_start,
+    fetch_start_weights,
     optimization_sentence,
     remove_candidate,
     report_of,
@@ -30,7 +30,7 @@ from savo_trainer.models.registry import (
 )
 from savo_trainer.ports import RunLedger, Runner, SampleIndex, VersionNumbers
 from savo_trainer.runs.events import events_of, training_finished
-from savo_trainer.runs.run import Facts, Progress, Run, State
+from savo_trainer.runs.run import Progress, Run, RunResults, State
 from savo_trainer.training.dataset import FrozenDataset, LocalDataset, download_dataset, freeze, read_manifest
 from savo_trainer.training.plan import Trained, TrainPlan, TrainPolicy, plan_for
 
@@ -170,10 +170,10 @@ class Stages:
 
     async def _plan(self, dataset: LocalDataset, folder: Path) -> TrainPlan:
         champion = await champion_version(self.store) if self.training.warm_start else None
-        start = await fetch_start(champion, self.store, folder) if champion else None
+        start = await fetch_start_weights(champion, self.store, folder) if champion else None
         return plan_for(self.training, dataset.classes.names, start)
 
-    async def _store_candidate(self, run: Run, plan: TrainPlan, trained: Trained) -> Facts:
+    async def _store_candidate(self, run: Run, plan: TrainPlan, trained: Trained) -> RunResults:
         stored = await store_candidate(run, trained, self.store, self.numbers)
         return run.facts.model_copy(
             update={

@@ -29,7 +29,7 @@ from savo_trainer.ports import IndexedSample, ObjectStore, VersionNumbers
 __all__ = ["FrozenDataset", "LocalDataset", "download_dataset", "download_photos", "freeze", "read_manifest"]
 
 RESTORE_CLASSES = "Restore samples/classes.json from a backup: it may only grow."
-MORE_PEOPLE = (
+COLLECT_FROM_MORE_PEOPLE = (
     "Collect samples from more people: all photos of a person go to one split (70/20/10), "
     "and anonymous photos to train."
 )
@@ -164,7 +164,7 @@ def _check_splits(lines: Iterable[ManifestLine]) -> None:
     for split, purpose in ((Split.TRAIN, "to train on"), (Split.TEST, "to measure on")):
         if not counts[split]:
             sizes = ", ".join(f"{each.value} {counts[each]}" for each in Split)
-            raise RunImpossibleError(f"there is no sample {purpose} ({sizes})", (MORE_PEOPLE,))
+            raise RunImpossibleError(f"there is no sample {purpose} ({sizes})", (COLLECT_FROM_MORE_PEOPLE,))
 
 
 async def _classes_document(store: ObjectStore) -> bytes:
@@ -205,7 +205,7 @@ def _local_dataset(
     kept: Sequence[tuple[ManifestLine, str]], mapping: ClassMap, folder: Path, *, left_out: int
 ) -> LocalDataset:
     boxes = Counter(
-        mapping.names[mapping.dense[label.class_id]]
+        mapping.names[mapping.output_of_class_id[label.class_id]]
         for line, text in kept
         if line.split is Split.TRAIN
         for label in parse_labels(text)

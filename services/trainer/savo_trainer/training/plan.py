@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Export", "Start", "TrainPlan", "TrainPolicy", "Trained", "may_start_from", "plan_for"]
+__all__ = ["Export", "StartWeights", "TrainPlan", "TrainPolicy", "Trained", "may_start_from", "plan_for"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class TrainPolicy:
 
 
 @dataclass(frozen=True)
-class Start:
+class StartWeights:
     """A registered model to start from. The trainer itself wrote its weights."""
 
     version: str
@@ -50,7 +50,7 @@ class TrainPlan:
     width: float | None
     seed: int
     extra: Mapping[str, Any]
-    start: Start | None = None
+    start: StartWeights | None = None
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Trained:
     seconds: float
 
 
-def plan_for(policy: TrainPolicy, classes: Sequence[str], champion: Start | None) -> TrainPlan:
+def plan_for(policy: TrainPolicy, classes: Sequence[str], champion: StartWeights | None) -> TrainPlan:
     """Start from the champion's weights where the policy allows it, else from scratch."""
     scratch = TrainPlan(
         policy.model,

@@ -31,14 +31,15 @@ class Job:
     threads: int = 1
     seed: int = 0
     holdout: str = "test"
-    target: str | None = None
+    export_weights: str | None = None
     """Weights to export, when another run made them."""
     extra: dict[str, Any] = field(default_factory=dict)
     """Overrides for ultralytics' training arguments."""
 
     @property
     def best(self) -> Path:
-        return Path(self.target) if self.target else Path(self.folder) / self.name / "weights" / "best.pt"
+        own = Path(self.folder) / self.name / "weights" / "best.pt"
+        return Path(self.export_weights) if self.export_weights else own
 
     @property
     def onnx(self) -> Path:

@@ -10,7 +10,7 @@ from savo_vision.answer_parser import parse_answer
 from savo_vision.detections import Answer, RawAnswer
 from savo_vision.errors import UnusableAnswerError
 
-__all__ = ["read_answer", "readable", "truncated_answer"]
+__all__ = ["read_answer", "readable", "truncated_answer_error"]
 
 
 def read_answer(provider: Provider, text: str | None, usage: Usage, model: str | None = None) -> Answer:
@@ -18,7 +18,7 @@ def read_answer(provider: Provider, text: str | None, usage: Usage, model: str |
     return parse_answer(_raw(provider, text, model), usage)
 
 
-def truncated_answer(
+def truncated_answer_error(
     provider: Provider, reason: str, text: str | None, usage: Usage, model: str | None = None
 ) -> UnusableAnswerError:
     """The error for an answer that ended too early. `reason` is the provider's constant for why."""

@@ -14,12 +14,12 @@ from savo_providers.errors import ProviderAnswerError, ProviderRefusedError
 from savo_providers.google_sdk import GoogleClient, request_options, sdk_errors, usage_of
 from savo_providers.prices import Usage
 from savo_providers.settings import Connection
-from savo_vision.adapters.answers import read_answer, readable, truncated_answer
+from savo_vision.adapters.answers import read_answer, readable, truncated_answer_error
 from savo_vision.adapters.photo_requests import send_photo
 from savo_vision.adapters.prompt import MAX_OUTPUT_TOKENS, PROMPT, SeenItem
 from savo_vision.detections import Answer
 
-__all__ = ["GoogleVision", "connect", "read_ended", "refused"]
+__all__ = ["GoogleVision", "connect", "read_ended", "refused_error"]
 
 _TRUNCATED = {"MAX_TOKENS", "MALFORMED_FUNCTION_CALL", "MALFORMED_RESPONSE", "OTHER"}
 _COMPLETE = {"STOP", "FINISH_REASON_UNSPECIFIED", ""}
@@ -27,7 +27,7 @@ _COMPLETE = {"STOP", "FINISH_REASON_UNSPECIFIED", ""}
 
 @dataclass(frozen=True)
 class GoogleVision:
-    """Port: `savo_vision.ports.Provider`."""
+    """Port: `savo_vision.ports.ProviderDetector`."""
 
     model: str
     client: GoogleClient
@@ -60,7 +60,7 @@ def connect(connection: Connection, calls: Calls) -> GoogleVision:
     return GoogleVision(connection.model, google_sdk.connect(connection, calls.seconds), calls)
 
 
-def refused(reason: str, usage: Usage) -> ProviderRefusedError:
+def refused_error(reason: str, usage: Usage) -> ProviderRefusedError:
     return ProviderRefusedError(GOOGLE.name, f"declined the photo ({readable(reason)})", usage=usage)
 
 
@@ -70,9 +70,9 @@ def read_ended(reason: str, text: str | None, usage: Usage, model: str | None) -
     Raises `UnusableAnswerError` for a truncated answer and `ProviderRefusedError` for a refusal.
     """
     if reason in _TRUNCATED:
-        raise truncated_answer(GOOGLE, reason, text, usage, model)
+        raise truncated_answer_error(GOOGLE, reason, text, usage, model)
     if reason not in _COMPLETE:
-        raise refused(reason, usage)
+        raise refused_error(reason, usage)
     return read_answer(GOOGLE, text, usage, model)
 
 
@@ -80,7 +80,7 @@ def _read(response: types.GenerateContentResponse) -> Answer:
     usage = usage_of(response)
     feedback = response.prompt_feedback
     if feedback and feedback.block_reason:
-        raise refused(feedback.block_reason.name, usage)
+        raise refused_error(feedback.block_reason.name, usage)
     if not response.candidates:
         raise ProviderAnswerError(GOOGLE.name, "gave no answer at all", usage=usage)
     finished = response.candidates[0].finish_reason

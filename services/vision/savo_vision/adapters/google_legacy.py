@@ -14,7 +14,7 @@ from savo_providers.errors import ProviderAnswerError
 from savo_providers.generativeai_sdk import GenerativeAiClient, sdk_errors
 from savo_providers.prices import Usage
 from savo_providers.settings import Connection
-from savo_vision.adapters.google import read_ended, refused
+from savo_vision.adapters.google import read_ended, refused_error
 from savo_vision.adapters.photo_requests import send_photo
 from savo_vision.adapters.prompt import MAX_OUTPUT_TOKENS, PROMPT
 from savo_vision.detections import Answer
@@ -38,7 +38,7 @@ _SCHEMA = {
 
 @dataclass(frozen=True)
 class LegacyGoogleVision:
-    """Port: `savo_vision.ports.Provider`."""
+    """Port: `savo_vision.ports.ProviderDetector`."""
 
     model: str
     client: GenerativeAiClient
@@ -80,7 +80,7 @@ def _read(response: Any) -> Answer:
         max(counts.candidates_token_count, counts.total_token_count - counts.prompt_token_count),
     )
     if response.prompt_feedback.block_reason:
-        raise refused(response.prompt_feedback.block_reason.name, usage)
+        raise refused_error(response.prompt_feedback.block_reason.name, usage)
     if not response.candidates:
         raise ProviderAnswerError(GOOGLE.name, "gave no answer at all", usage=usage)
     candidate = response.candidates[0]

@@ -17,7 +17,7 @@ from savo_contracts.models import ModelRef
 from savo_detection.model import onnx_path, plain_export_path
 from savo_runtime.storage.port import ObjectNotFoundError, ObjectStore
 from savo_vision.errors import ModelMissingError
-from savo_vision.ports import GoldenPhoto, ModelFile
+from savo_vision.ports import GoldenPictureFile, ModelFile
 
 __all__ = ["ModelFiles"]
 
@@ -89,14 +89,14 @@ class ModelFiles:
             return await self.store.get(key)
         return None
 
-    async def _golden(self, report: ModelReport) -> tuple[GoldenPhoto, ...]:
-        """The golden photos that still exist: users may have erased theirs."""
+    async def _golden(self, report: ModelReport) -> tuple[GoldenPictureFile, ...]:
+        """The golden pictures that still exist: users may have erased theirs."""
         found = []
         for picture in report.golden:
             with contextlib.suppress(ObjectNotFoundError):
                 photo = await self.store.get(picture.image_key)
                 if hashlib.sha256(photo).hexdigest() == picture.sha256:
-                    found.append(GoldenPhoto(picture.sha256, photo, picture.boxes))
+                    found.append(GoldenPictureFile(picture.sha256, photo, picture.boxes))
         return tuple(found)
 
     async def _version_of(self, alias: str) -> str:

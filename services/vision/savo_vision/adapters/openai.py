@@ -17,7 +17,7 @@ from savo_providers.errors import ProviderAnswerError, ProviderRefusedError
 from savo_providers.openai_sdk import sdk_errors
 from savo_providers.prices import Usage
 from savo_providers.settings import Connection
-from savo_vision.adapters.answers import read_answer, truncated_answer
+from savo_vision.adapters.answers import read_answer, truncated_answer_error
 from savo_vision.adapters.photo_requests import send_photo
 from savo_vision.adapters.prompt import MAX_OUTPUT_TOKENS, PROMPT, SeenItem
 from savo_vision.detections import Answer
@@ -40,7 +40,7 @@ class _SeenItems(BaseModel):
 
 @dataclass(frozen=True)
 class OpenAIVision:
-    """Port: `savo_vision.ports.Provider`."""
+    """Port: `savo_vision.ports.ProviderDetector`."""
 
     model: str
     client: AsyncOpenAI
@@ -94,7 +94,7 @@ def _read(response: Response) -> Answer:
         reason = response.incomplete_details.reason if response.incomplete_details else None
         if reason == "content_filter":
             raise ProviderRefusedError(OPENAI.name, "declined the photo (content filter)", usage=usage)
-        raise truncated_answer(OPENAI, reason or "no reason given", response.output_text, usage, response.model)
+        raise truncated_answer_error(OPENAI, reason or "no reason given", response.output_text, usage, response.model)
     if not contents:
         raise ProviderAnswerError(OPENAI.name, "gave no answer at all", usage=usage)
     return read_answer(OPENAI, response.output_text, usage, response.model)

@@ -1,4 +1,4 @@
-"""Results in the database: finished scans, raw answers, spending, and the ledger of the erased."""
+"""Results in the database: finished scans, raw answers, spending, and erased scans and subjects."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ __all__ = ["SandboxProvider"]
 
 @dataclass(frozen=True)
 class SandboxProvider:
-    """Port: `savo_vision.ports.Provider`."""
+    """Port: `savo_vision.ports.ProviderDetector`."""
 
     served_by: ServedBy
     model: str

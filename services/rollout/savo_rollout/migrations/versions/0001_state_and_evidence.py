@@ -1,4 +1,4 @@
-"""State, audit log, models, evidence, and the ledger of the erased."""
+"""State, audit log, models, evidence, and erased scans and subjects."""
 
 import sqlalchemy as sa
 from alembic import op

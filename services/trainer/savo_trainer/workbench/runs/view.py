@@ -13,7 +13,14 @@ from rich.table import Table
 from rich.text import Text
 
 from savo_trainer.runs.run import OPEN
-from savo_trainer.workbench.runs.watcher import PATH, Observation, elapsed_seconds, next_step, passed, seconds_left
+from savo_trainer.workbench.runs.watcher import (
+    STATE_ORDER,
+    Observation,
+    elapsed_seconds,
+    next_step,
+    passed,
+    seconds_left,
+)
 
 __all__ = ["COLOURS", "epoch_line", "run_line", "run_page", "run_record", "verdict_lines"]
 
@@ -102,11 +109,11 @@ def epoch_line(run: Run) -> str:
 def _path(run: Run) -> Text:
     """Such as: ✓ queued   ✓ preparing   ▶ training   · evaluating."""
     visited, line = [entry["after"] for entry in run["history"]], Text()
-    for state in PATH:
+    for state in STATE_ORDER:
         current = state == run["state"]
         mark = "▶" if current else "✓" if state in visited else "·"
         line.append(f"{mark} {state}   ", style="bold cyan" if current else "green" if state in visited else "dim")
-    if run["state"] not in PATH:
+    if run["state"] not in STATE_ORDER:
         mark = "✓" if passed(run) else "▶" if run["state"] in OPEN else "✗"
         line.append(f"{mark} {run['state']}", style=f"bold {COLOURS.get(run['state'], 'cyan')}")
     return line

@@ -10,7 +10,7 @@ from typing import Any
 from savo_trainer.errors import TrainerUnreachableError
 from savo_trainer.runs.run import OPEN, State
 
-__all__ = ["PATH", "Observation", "RunWatcher", "elapsed_seconds", "next_step", "passed", "seconds_left"]
+__all__ = ["STATE_ORDER", "Observation", "RunWatcher", "elapsed_seconds", "next_step", "passed", "seconds_left"]
 
 Run = Mapping[str, Any]
 """Body of GET /runs/{id}."""
@@ -19,7 +19,7 @@ POLL_SECONDS = 1.0
 MAX_FAILURES = 60
 """Failed requests in a row before the watcher gives up. `savo up` restarts a dead trainer within seconds."""
 
-PATH = (State.QUEUED, State.PREPARING, State.TRAINING, State.EVALUATING)
+STATE_ORDER = (State.QUEUED, State.PREPARING, State.TRAINING, State.EVALUATING)
 """States of a run before its verdict, in order."""
 
 _NEXT = {

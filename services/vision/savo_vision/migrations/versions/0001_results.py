@@ -1,4 +1,4 @@
-"""Finished scans, the ledger of the erased, and spending."""
+"""Finished scans, erased scans and subjects, and spending."""
 
 import sqlalchemy as sa
 from alembic import op
