@@ -22,8 +22,8 @@ from benchmarks.load import http_client, run_load
 from benchmarks.measurement import RESAMPLES, SEED, Figure, middle_95, rounds
 from benchmarks.photo_to_boxes import confident_model, photos
 from benchmarks.product import Broker, Product, broker, custom_model_settings, distinct_forms, product
+from savo_detection.detector import Detector
 from savo_detection.engines.selection import Engines
-from savo_detection.model import Detector
 from tests.parts.postgres import temporary_postgres
 from tests.parts.s3 import temporary_versitygw
 

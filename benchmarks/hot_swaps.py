@@ -36,7 +36,7 @@ from savo_contracts.models import ModelRef
 from savo_contracts.rollout import RolloutChanged, RolloutState
 from savo_contracts.training import Evaluation
 from savo_demo.drawing.scenes import draw_scenes
-from savo_detection.model import Detector
+from savo_detection.detector import Detector
 from savo_runtime.messaging.publishing.publisher import Publisher
 from savo_runtime.settings import RuntimeSettings
 from savo_runtime.storage.factory import open_store

@@ -31,11 +31,11 @@ from PIL import Image
 
 from benchmarks.measurement import Figure, faster, in_turn, rounds
 from savo_demo.drawing.scenes import draw_scenes
+from savo_detection.detector import Detector, plain_export_path
 from savo_detection.engines.backends import BUILDERS, ONNX_RUNTIME, REDUCED_PRECISION, Engine
 from savo_detection.engines.cpus import usable_cpus
 from savo_detection.engines.selection import Engines
 from savo_detection.errors import ModelRefusedError
-from savo_detection.model import Detector, plain_export_path
 from savo_detection.model_optimization import optimize_file
 from savo_detection.photos.letterbox import Letterbox, letterbox
 

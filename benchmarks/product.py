@@ -19,8 +19,8 @@ import structlog
 
 from benchmarks.photo_to_boxes import confident_model
 from benchmarks.scan_round_trip import process, wait_for, wait_for_file
+from savo_detection.detector import Detector
 from savo_detection.engines.selection import Engines
-from savo_detection.model import Detector
 from savo_runtime.messaging.kafka.embedded import EmbeddedBroker
 from savo_runtime.messaging.kafka.topics import ensure_topics
 from savo_runtime.settings import RuntimeSettings

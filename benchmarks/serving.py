@@ -24,9 +24,9 @@ from benchmarks.measurement import Figure, long_run, over_rounds, rounds
 from benchmarks.peer_servers import bento_ml, lit_serve, peers_python
 from benchmarks.photo_to_boxes import confident_model, photos, reduced_precision_detectors
 from benchmarks.product import Post, best_engine, broker, custom_model_settings, distinct_forms, product
+from savo_detection.detector import plain_export_path
 from savo_detection.engines.backends import ONNX_RUNTIME
 from savo_detection.engines.cpus import usable_cpus
-from savo_detection.model import plain_export_path
 
 ROUNDS = rounds(5)
 CLIENTS = 4

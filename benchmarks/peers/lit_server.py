@@ -48,8 +48,8 @@ def _plain(model: str, threads: int) -> Callable[[bytes], list[Any]]:
 
 
 def _savo(engine: Any, model: str, threads: int) -> Callable[[bytes], list[Any]]:
+    from savo_detection.detector import Detector, plain_export_path
     from savo_detection.engines.selection import Engines
-    from savo_detection.model import Detector, plain_export_path
 
     detector = Detector.load(
         model, plain=plain_export_path(Path(model)).read_bytes(), threads=threads or None, engines=Engines(engine)

@@ -12,7 +12,7 @@ from savo_contracts.confidence import scan_confidence
 from savo_contracts.envelope import ImageRef
 from savo_contracts.geometry import BoundingBox
 from savo_contracts.scans import ScanRequested
-from savo_detection.model import DetectedBox
+from savo_detection.detector import DetectedBox
 from savo_vision.detections import box_confidences, from_boxes
 from savo_vision.fallback import FallbackPolicy
 

@@ -27,8 +27,8 @@ from savo_datasets.yolo_folder import LabelledPhoto, labelled_photos, read_class
 from savo_demo.drawing.scene_folder import write_scenes
 from savo_demo.drawing.scenes import draw_scenes
 from savo_demo.network import write_small_network
+from savo_detection.detector import HEADROOM, DetectedBox, Detector, plain_export_path
 from savo_detection.evaluation.evaluator import EvaluationSample, evaluate
-from savo_detection.model import HEADROOM, DetectedBox, Detector, plain_export_path
 from savo_detection.photos.decoding import decode
 
 SIDE = 192

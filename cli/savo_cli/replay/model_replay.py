@@ -25,9 +25,9 @@ from savo_contracts.confidence import CONFIDENCE_THRESHOLD, fallback_reason, sca
 from savo_contracts.envelope import ImageRef
 from savo_contracts.scans import ScanCompleted, ScanRequested, ServedBy
 from savo_contracts.topics import SCANS_COMPLETED, SCANS_REQUESTED
+from savo_detection.detector import DetectedBox
 from savo_detection.differences.comparison import change_to_dict, diff_boxes
 from savo_detection.errors import PhotoError
-from savo_detection.model import DetectedBox
 from savo_operations.replay.offset_ranges import find_offset_range, read_offset_range
 from savo_operations.replay.positions import parse_position
 from savo_operations.replay.selection import Selection

@@ -6,8 +6,8 @@ import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 
+from savo_detection.detector import Detector
 from savo_detection.errors import ModelRefusedError
-from savo_detection.model import Detector
 from savo_runtime.command_line.output import CommandError
 from savo_runtime.storage.models import UnknownModelError, stored_model
 from savo_runtime.storage.port import ObjectStore

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from savo_detection.detector import DetectedBox, Detector, ModelFacts
     from savo_detection.errors import (
         ModelRefusedError,
         PhotoError,
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
         UnreadablePhotoError,
         UnsupportedPhotoError,
     )
-    from savo_detection.model import DetectedBox, Detector, ModelFacts
     from savo_detection.photos.decoding import MAX_PIXELS, PhotoFacts, decode, probe
 
 __all__ = [
@@ -36,9 +36,9 @@ __all__ = [
 
 _MODULES = {
     "MAX_PIXELS": "savo_detection.photos.decoding",
-    "DetectedBox": "savo_detection.model",
-    "Detector": "savo_detection.model",
-    "ModelFacts": "savo_detection.model",
+    "DetectedBox": "savo_detection.detector",
+    "Detector": "savo_detection.detector",
+    "ModelFacts": "savo_detection.detector",
     "ModelRefusedError": "savo_detection.errors",
     "PhotoError": "savo_detection.errors",
     "PhotoFacts": "savo_detection.photos.decoding",

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import onnx
 
+from savo_detection.detector import onnx_path, plain_export_path
 from savo_detection.engines.backends import OnnxRuntimeEngine
 from savo_detection.engines.cpus import usable_cpus
 from savo_detection.engines.parity import EXACT_MATCH, candidates_match, find_candidates, has_boxes, synthetic_tensor
 from savo_detection.errors import ModelRefusedError, error_summary
 from savo_detection.graph_optimizations import optimized_graph
-from savo_detection.model import onnx_path, plain_export_path
 from savo_detection.model_metadata import PLAIN_SHA256
 from savo_detection.network import Network, open_network
 

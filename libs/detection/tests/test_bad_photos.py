@@ -24,7 +24,7 @@ from PIL import Image
 from libs.detection.tests.conftest import quarters
 from libs.detection.tests.mutations import Edit, edits, mutated
 from savo_detection.errors import PhotoError, UnreadablePhotoError, UnsupportedPhotoError
-from savo_detection.photos.containers.parts import MAX_PARTS
+from savo_detection.photos.containers.part_limit import MAX_PARTS
 from savo_detection.photos.decoding import MAX_PIXELS, decode, probe
 from savo_detection.photos.headers import MAX_SCANS, read_header
 

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from savo_contracts.geometry import BoundingBox
+from savo_detection.detector import DetectedBox
 from savo_detection.evaluation.average_precision import ClassCurves, ImageRecord, group_weights, mean_of_present
 from savo_detection.evaluation.evaluator import EvaluationSample, compare, evaluate, match, summarise
-from savo_detection.model import DetectedBox
 
 
 def box(x: float, width: float = 0.1) -> BoundingBox:

@@ -7,8 +7,8 @@ import hashlib
 import pytest
 
 from savo_contracts.geometry import BoundingBox
+from savo_detection.detector import DetectedBox
 from savo_detection.evaluation.golden_pictures import GoldenPictureRecorder, first_difference
-from savo_detection.model import DetectedBox
 
 POSITION = BoundingBox(x=0.2, y=0.2, width=0.4, height=0.4)
 NEARLY_THERE = BoundingBox(x=0.205, y=0.2, width=0.4, height=0.4)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from savo_detection.model import Detector
+from savo_detection.detector import Detector
 from savo_detection.model_optimization import optimize
 from savo_detection.photos.decoding import probe
 

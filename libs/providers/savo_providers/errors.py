@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from savo_providers.catalogue import title_of
 from savo_providers.prices import NOTHING_USED, Usage
-from savo_providers.text import storable
+from savo_providers.storable_text import storable
 
 __all__ = [
     "ProviderAnswerError",

@@ -13,7 +13,7 @@ import pytest
 
 from savo_contracts.documents import CLASSES_KEY, model_key
 from savo_contracts.samples import Split
-from savo_detection.model import Detector
+from savo_detection.detector import Detector
 from savo_trainer.adapters.local_runner import LocalRunner
 from savo_trainer.models.evaluation import measure
 from savo_trainer.runs.run import State

@@ -25,17 +25,17 @@ from savo_vision.adapters.projection import PROJECTION
 from savo_vision.adapters.results import StoredResults
 from savo_vision.adapters.sandbox_provider import SandboxProvider
 from savo_vision.budget import Budget
+from savo_vision.comparisons import ComparisonPolicy, Comparisons
 from savo_vision.costs import TYPICAL_CALL, CostPolicy
 from savo_vision.detection_threads import DetectionThreads
 from savo_vision.fallback import FallbackPolicy
 from savo_vision.handlers import snapshots, subscriptions
-from savo_vision.model_slot import LoadedModels, load_engine
+from savo_vision.loaded_models import LoadedModels, load_engine
 from savo_vision.ports import ProviderDetector
 from savo_vision.routing import Router, RoutingPolicy
 from savo_vision.routing_updates import RoutingUpdates
 from savo_vision.scan_pipeline import ScanPipeline, ScanPolicy
 from savo_vision.settings import VisionSettings
-from savo_vision.shadow import ComparisonPolicy, Comparisons
 
 PROVIDER_SLOTS = 72
 """Scans in flight in one replica that ask the provider: 64 calls, and scans shortly before or after their call."""

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
-from savo_detection.model import DetectedBox
+from savo_detection.detector import DetectedBox
 from savo_detection.photos.decoding import Pixels
-from savo_vision.model_slot import Engine, timed_detection
+from savo_vision.loaded_models import Engine, timed_detection
 
 __all__ = ["DetectionThreads"]
 

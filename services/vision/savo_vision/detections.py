@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from savo_contracts.geometry import BoundingBox
 from savo_contracts.ingredients import normalise
 from savo_contracts.scans import Detection
-from savo_detection.model import DetectedBox
+from savo_detection.detector import DetectedBox
 from savo_providers.prices import NOTHING_USED, Usage
 
 __all__ = ["MAX_ITEMS", "Answer", "RawAnswer", "box_confidences", "from_boxes", "parse_items"]

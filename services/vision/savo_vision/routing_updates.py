@@ -17,7 +17,7 @@ from savo_contracts.models import ModelRef
 from savo_contracts.rollout import RolloutChanged
 from savo_runtime.errors import DependencyDownError
 from savo_runtime.telemetry.metrics import MODEL_INFO, ROLLOUT_SHARE
-from savo_vision.model_slot import LoadedModels
+from savo_vision.loaded_models import LoadedModels
 from savo_vision.routing import Router
 
 __all__ = ["RoutingUpdates"]

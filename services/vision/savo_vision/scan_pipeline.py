@@ -36,16 +36,16 @@ from savo_runtime.errors import DependencyDownError
 from savo_runtime.telemetry.spans import step
 from savo_vision.answer_parser import parse_answer
 from savo_vision.budget import Budget
+from savo_vision.comparisons import Comparisons
 from savo_vision.costs import CostPolicy
 from savo_vision.detection_threads import DetectionThreads
 from savo_vision.detections import Answer, RawAnswer, box_confidences, from_boxes
 from savo_vision.errors import BudgetExhaustedError, UnusableAnswerError
 from savo_vision.fallback import FallbackPolicy
-from savo_vision.model_slot import Engine, LoadedModel, LoadedModels
+from savo_vision.loaded_models import Engine, LoadedModel, LoadedModels
 from savo_vision.ports import Finished, PhotoStore, ProviderDetector, Results, ScanStatus
 from savo_vision.routing import Choice, Router
 from savo_vision.scan_metrics import record_metrics
-from savo_vision.shadow import Comparisons
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -19,7 +19,7 @@ from savo_contracts.geometry import BoundingBox
 from savo_contracts.models import ModelRef
 from savo_contracts.rollout import RolloutChanged, RolloutState
 from savo_contracts.scans import Detection, ScanRequested, ServedBy
-from savo_detection.model import DetectedBox
+from savo_detection.detector import DetectedBox
 from savo_providers.prices import Price, Usage
 from savo_runtime.service import Runtime
 from savo_runtime.testing import FakeClock, memory_runtime
@@ -30,7 +30,7 @@ from savo_vision.costs import CostPolicy
 from savo_vision.detection_threads import DetectionThreads
 from savo_vision.detections import Answer
 from savo_vision.fallback import FallbackPolicy
-from savo_vision.model_slot import LoadedModels
+from savo_vision.loaded_models import LoadedModels
 from savo_vision.ports import ModelFile
 from savo_vision.routing import Router, RoutingPolicy
 from savo_vision.routing_updates import RoutingUpdates

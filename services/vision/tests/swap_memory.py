@@ -20,7 +20,7 @@ from libs.detection.tests.tiny_models import NAMES, model_to_optimize, raw_rows
 from savo_contracts.models import ModelRef
 from savo_detection.engines.selection import EngineName, Engines
 from savo_runtime.memory import return_freed_memory
-from savo_vision.model_slot import LoadedModels, load_engine
+from savo_vision.loaded_models import LoadedModels, load_engine
 from savo_vision.ports import ModelFile
 
 SWAPS = 20

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from savo_contracts.scans import StorageLocation
 from savo_providers.errors import ProviderAnswerError
-from savo_providers.text import storable
+from savo_providers.storable_text import storable
 from savo_vision.adapters.prompt import PROMPT, PROMPT_VERSION, SeenItem
 from savo_vision.answer_parser import parse_answer
 from savo_vision.detections import MAX_ITEMS, Answer, RawAnswer, parse_items

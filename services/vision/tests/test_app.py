@@ -138,7 +138,7 @@ async def test_migrations_create_the_tables_of_the_code() -> None:
 
 def test_vision_starts_without_the_package_onnx() -> None:
     """Graphs are optimised at export and registration, never in a replica."""
-    imports = "import sys; sys.modules['onnx'] = None; import savo_vision.app, savo_detection.model"
+    imports = "import sys; sys.modules['onnx'] = None; import savo_vision.app, savo_detection.detector"
     code = f"{imports}; print('onnx' in sys.modules and sys.modules['onnx'])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "None\n"), done.stderr

@@ -21,7 +21,7 @@ from savo_runtime.settings import load_settings
 from savo_runtime.testing import FakeClock, MemoryStore, RecordingPublisher, memory_runtime
 from savo_vision.adapters.models import ModelFiles
 from savo_vision.app import build_routing_updates
-from savo_vision.model_slot import LoadedModels, load_engine
+from savo_vision.loaded_models import LoadedModels, load_engine
 from savo_vision.ports import ModelFile
 from savo_vision.routing import Router, RoutingPolicy
 from savo_vision.routing_updates import RoutingUpdates

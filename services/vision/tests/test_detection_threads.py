@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from savo_detection.detector import DetectedBox
 from savo_detection.errors import UnreadablePhotoError
-from savo_detection.model import DetectedBox
 from savo_vision.detection_threads import DetectionThreads
 from services.vision.tests.conftest import BOX, FakeEngine
 

@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from libs.detection.tests.tiny_models import NAMES, model_to_optimize, raw_rows
 from savo_contracts.documents import GoldenBox, GoldenPicture, ModelReport, model_key
 from savo_contracts.models import ModelRef
+from savo_detection.detector import Detector
 from savo_detection.engines.backends import ONNX_RUNTIME, OnnxRuntimeEngine
 from savo_detection.engines.selection import EngineName, Engines
 from savo_detection.errors import ModelRefusedError
-from savo_detection.model import Detector
 from savo_detection.model_optimization import optimize
 from savo_runtime.testing import MemoryStore
 from savo_vision.adapters.models import ModelFiles
-from savo_vision.model_slot import load_engine
+from savo_vision.loaded_models import load_engine
 from savo_vision.ports import GoldenPictureFile, ModelFile
 from services.vision.tests.conftest import photo_bytes
 from services.vision.tests.test_app import report

@@ -15,7 +15,7 @@ from savo_contracts.scans import FallbackReason, ScanCompleted, ServedBy
 from savo_detection.errors import ModelRefusedError
 from savo_runtime.errors import DependencyDownError
 from savo_vision.errors import ModelMissingError
-from savo_vision.model_slot import load_engine
+from savo_vision.loaded_models import load_engine
 from savo_vision.ports import GoldenPictureFile, ModelFile
 from savo_vision.routing import RoutingPolicy
 from savo_vision.routing_updates import RoutingUpdates

@@ -13,7 +13,7 @@ import pytest
 from libs.detection.tests.tiny_models import constant_model, raw_rows
 from savo_detection.engines.backends import OnnxRuntimeEngine, OpenVinoEngine, installed_engines
 from savo_detection.engines.selection import EngineName, Engines
-from savo_vision.model_slot import load_engine
+from savo_vision.loaded_models import load_engine
 from savo_vision.ports import ModelFile
 from services.vision.tests.swap_memory import heavy_model
 

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from savo_contracts.geometry import BoundingBox
+from savo_detection.detector import DetectedBox
 from savo_detection.evaluation.average_precision import ClassCurves, ImageRecord, group_weights, mean_of_present
-from savo_detection.model import DetectedBox
 
 __all__ = [
     "CONFIDENCE",

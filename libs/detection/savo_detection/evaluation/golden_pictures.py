@@ -11,9 +11,9 @@ import heapq
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from savo_detection.detector import CONFIDENCE, DetectedBox
 from savo_detection.differences.comparison import Change, ChangeKind, ComparedItem, diff_boxes
 from savo_detection.evaluation.evaluator import PhotoDetector
-from savo_detection.model import CONFIDENCE, DetectedBox
 
 __all__ = ["GOLDEN_COUNT", "SURE_CONFIDENCE", "GoldenPictureRecorder", "RecordedPicture", "first_difference"]
 

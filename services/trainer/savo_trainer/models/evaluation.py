@@ -11,9 +11,9 @@ from savo_contracts.documents import GoldenBox, GoldenPicture, ManifestLine
 from savo_contracts.training import Comparison, Evaluation
 from savo_datasets.labels import truth_boxes
 from savo_datasets.yolo_folder import split_photos
+from savo_detection.detector import DetectedBox, Detector
 from savo_detection.evaluation.evaluator import EvaluationResult, EvaluationSample, ImageRecord, compare, evaluate
 from savo_detection.evaluation.golden_pictures import GoldenPictureRecorder, RecordedPicture
-from savo_detection.model import DetectedBox, Detector
 from savo_trainer.models.gate import ClassChange
 from savo_trainer.training.dataset import image_path, labels_path
 

@@ -22,7 +22,7 @@ from savo_contracts.envelope import Message, Sha256
 from savo_contracts.training import Comparison, Evaluation
 from savo_runtime.storage.port import ObjectStore
 from savo_trainer.errors import ChampionMovedError
-from savo_trainer.models.class_list import class_ids
+from savo_trainer.models.class_ids import class_ids
 from savo_trainer.models.gate import ClassChange, Evidence, GatePolicy, Verdict, judge
 from savo_trainer.models.registry import champion_version, claim_version, object_matches, report_of, store_report
 from savo_trainer.ports import RunLedger, VersionNumbers

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from savo_detection.detector import Detector, onnx_path, plain_export_path
 from savo_detection.errors import ModelRefusedError
-from savo_detection.model import Detector, onnx_path, plain_export_path
 from savo_detection.model_optimization import optimize
 from savo_runtime.command_line.output import CommandError
 from savo_runtime.storage.digests import file_sha256

@@ -10,9 +10,9 @@ from rich.table import Table
 
 from savo_contracts.training import Evaluation
 from savo_datasets.yolo_folder import read_data_yaml
+from savo_detection.detector import Detector
 from savo_detection.errors import ModelRefusedError
 from savo_detection.evaluation.evaluator import evaluate as evaluate_detector
-from savo_detection.model import Detector
 from savo_runtime.command_line.output import CommandError, reported_errors
 from savo_trainer.models.evaluation import as_evaluation, split_samples
 from savo_trainer.workbench.options import AsJson, Data, Split

@@ -28,7 +28,7 @@ from savo_runtime.storage.port import ObjectStore
 from savo_runtime.telemetry.audit import this_user
 from savo_trainer.adapters.trainer_client import TrainerClient
 from savo_trainer.errors import TrainerRefusedError
-from savo_trainer.models.class_list import check_classes
+from savo_trainer.models.class_ids import check_classes
 from savo_trainer.models.evaluation import Measurement, compare_with_champion, measure, split_samples
 from savo_trainer.models.gate import GatePolicy
 from savo_trainer.models.registration import SubmittedClassChange, SubmittedModel, run_id_of

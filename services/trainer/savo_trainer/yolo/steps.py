@@ -12,7 +12,7 @@ import yaml
 from ultralytics.models import YOLO
 from ultralytics.utils import ROOT
 
-from savo_detection.model import plain_export_path
+from savo_detection.detector import plain_export_path
 from savo_detection.model_optimization import optimize_file
 from savo_trainer.yolo.job import Job
 from savo_trainer.yolo.parent_process import EventWriter

@@ -14,9 +14,9 @@ from savo_providers.errors import ProviderAnswerError, ProviderRefusedError
 from savo_providers.google_sdk import GoogleClient, request_options, sdk_errors, usage_of
 from savo_providers.prices import Usage
 from savo_providers.settings import Connection
-from savo_vision.adapters.answers import read_answer, readable, truncated_answer_error
 from savo_vision.adapters.photo_requests import send_photo
 from savo_vision.adapters.prompt import MAX_OUTPUT_TOKENS, PROMPT, SeenItem
+from savo_vision.adapters.provider_answers import read_answer, readable, truncated_answer_error
 from savo_vision.detections import Answer
 
 __all__ = ["GoogleVision", "connect", "read_ended", "refused_error"]

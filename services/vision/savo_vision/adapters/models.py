@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from savo_contracts.documents import PLAIN_EXPORT, Alias, ModelReport, alias_key, model_key
 from savo_contracts.models import ModelRef
-from savo_detection.model import onnx_path, plain_export_path
+from savo_detection.detector import onnx_path, plain_export_path
 from savo_runtime.storage.port import ObjectNotFoundError, ObjectStore
 from savo_vision.errors import ModelMissingError
 from savo_vision.ports import GoldenPictureFile, ModelFile

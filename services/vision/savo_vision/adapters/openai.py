@@ -17,9 +17,9 @@ from savo_providers.errors import ProviderAnswerError, ProviderRefusedError
 from savo_providers.openai_sdk import sdk_errors
 from savo_providers.prices import Usage
 from savo_providers.settings import Connection
-from savo_vision.adapters.answers import read_answer, truncated_answer_error
 from savo_vision.adapters.photo_requests import send_photo
 from savo_vision.adapters.prompt import MAX_OUTPUT_TOKENS, PROMPT, SeenItem
+from savo_vision.adapters.provider_answers import read_answer, truncated_answer_error
 from savo_vision.detections import Answer
 
 __all__ = ["OpenAIVision", "connect"]

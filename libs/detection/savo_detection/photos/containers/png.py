@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Iterator
 
 from savo_detection.errors import MalformedPhotoError, TruncatedPhotoError
-from savo_detection.photos.containers.parts import limit_parts
+from savo_detection.photos.containers.part_limit import limit_parts
 
 __all__ = ["CHECKSUM_LENGTH", "SIGNATURE", "Chunk", "chunks", "encode_chunk"]
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from savo_datasets.errors import DatasetError
+from savo_detection.detector import Detector
 from savo_detection.errors import ModelRefusedError
-from savo_detection.model import Detector
 from savo_runtime.storage.models import stored_model
 from savo_runtime.storage.port import ObjectStore
 from savo_trainer.workbench.diff.measurement import Differences, measure_differences

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from savo_detection.detector import CONFIDENCE as SERVED_FROM
+from savo_detection.detector import DetectedBox, Detector
 from savo_detection.differences.comparison import change_to_dict, diff_boxes
 from savo_detection.evaluation.evaluator import CONFIDENCE as COUNTED_FROM
 from savo_detection.evaluation.evaluator import ImageRecord, match, record_of
-from savo_detection.model import CONFIDENCE as SERVED_FROM
-from savo_detection.model import DetectedBox, Detector
 from savo_trainer.workbench.diff.photos import ComparedPhoto
 
 __all__ = ["ComparedModel", "PhotoComparison", "compare_photo"]

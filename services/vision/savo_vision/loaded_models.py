@@ -20,11 +20,11 @@ import structlog
 
 from savo_contracts.envelope import named_id
 from savo_contracts.models import ModelRef, ModelRefused
+from savo_detection.detector import DetectedBox, Detector
 from savo_detection.engines.cpus import lower_thread_priority
 from savo_detection.engines.selection import Engines
 from savo_detection.errors import ModelRefusedError, error_summary
 from savo_detection.evaluation.golden_pictures import first_difference
-from savo_detection.model import DetectedBox, Detector
 from savo_detection.photos.decoding import Pixels
 from savo_runtime.telemetry.metrics import MODEL_SWAP, MODELS_REFUSED
 from savo_vision.errors import ModelMissingError

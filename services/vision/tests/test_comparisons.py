@@ -13,19 +13,19 @@ from prometheus_client import Counter
 from structlog.testing import capture_logs
 
 from savo_contracts.scans import Arm, ScanCompleted, ServedBy
-from savo_detection.model import DetectedBox
+from savo_detection.detector import DetectedBox
 from savo_providers.errors import ProviderUnavailableError
 from savo_providers.prices import Price, Usage
 from savo_runtime.telemetry.metrics import SCAN_COST, SECOND_LOOK_ITEMS, SECOND_LOOKS
 from savo_vision.adapters.results import StoredResults
 from savo_vision.app import build_pipeline
+from savo_vision.comparisons import QUEUE_LIMIT, ComparisonKind, ComparisonPolicy, Comparisons
 from savo_vision.costs import CostPolicy
 from savo_vision.detection_threads import DetectionThreads
 from savo_vision.detections import Answer
 from savo_vision.routing import RoutingPolicy
 from savo_vision.scan_pipeline import ScanPipeline
 from savo_vision.settings import VisionSettings
-from savo_vision.shadow import QUEUE_LIMIT, ComparisonKind, ComparisonPolicy, Comparisons
 from services.vision.tests.conftest import NOW, FakeEngine, Harness, detection, model_ref, request, rollout
 
 TRIAL = rollout(1, 0.0, candidate=model_ref("v2"), champion=model_ref("v1"))

@@ -30,7 +30,7 @@ from savo_vision.budget import Budget
 from savo_vision.costs import CostPolicy
 from savo_vision.detections import from_boxes
 from savo_vision.errors import BudgetExhaustedError
-from savo_vision.model_slot import LoadedModels, timed_detection
+from savo_vision.loaded_models import LoadedModels, timed_detection
 from savo_vision.ports import ProviderDetector, Results
 from savo_vision.routing import Router, bucket_of, is_within
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from savo_providers.catalogue import Provider
 from savo_providers.prices import Usage
-from savo_providers.text import storable
+from savo_providers.storable_text import storable
 from savo_vision.adapters.prompt import PROMPT_VERSION
 from savo_vision.answer_parser import parse_answer
 from savo_vision.detections import Answer, RawAnswer
