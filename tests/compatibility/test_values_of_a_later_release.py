@@ -17,12 +17,12 @@ from typing import Any
 
 import pytest
 
-from savo_collector.adapters.tables import RefusalRow
+from savo_collector.adapters import tables as collector_tables
 from savo_contracts.envelope import Envelope
 from savo_contracts.open_values import OPEN_VALUE
 from savo_contracts.specs.json_schema import event_schema
 from savo_contracts.topics import TOPICS, Topic
-from savo_gateway.adapters.tables import RejectionRow, ScanRow
+from savo_gateway.adapters import tables as gateway_tables
 from savo_runtime.service import Runtime, ServiceDefinition
 from savo_runtime.settings import load_settings
 from savo_runtime.testing import memory_runtime
@@ -141,7 +141,14 @@ async def test_a_services_projection_accepts_unknown_values(service: str) -> Non
 
 
 @pytest.mark.parametrize(
-    "column", [ScanRow.error_code, RejectionRow.reason, RefusalRow.reason, SpendingRow.provider], ids=str
+    "column",
+    [
+        gateway_tables.ScanRow.error_code,
+        gateway_tables.RejectionRow.reason,
+        collector_tables.RejectionRow.reason,
+        SpendingRow.provider,
+    ],
+    ids=str,
 )
 def test_a_column_is_long_enough_for_unknown_values(column: Any) -> None:
     assert column.type.length >= len(UNKNOWN)

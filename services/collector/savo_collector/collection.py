@@ -1,4 +1,4 @@
-"""Collection: turns a confirmed scan into a stored sample, or into a refusal with its reason."""
+"""Collection: turns a confirmed scan into a stored sample, or into a rejection with its reason."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import structlog
 from savo_collector.class_registry import ClassRegistry
 from savo_collector.duplicates import Fingerprint, fingerprint_of, require_unclaimed
 from savo_collector.erasure import SampleErasure
-from savo_collector.errors import ErasedError, RefusedError
+from savo_collector.errors import ErasedError, RejectedError
 from savo_collector.labels import labelled_boxes, present_items
-from savo_collector.ports import Photo, PhotoStore, Refusal, Sample, SampleState
+from savo_collector.ports import Photo, PhotoStore, Rejection, Sample, SampleState
 from savo_collector.quality import QualityPolicy, measure, require_quality
 from savo_collector.sample_writer import SampleWriter, require_not_erased, require_split
 from savo_contracts.documents import LabelledBox
@@ -30,7 +30,7 @@ __all__ = ["CollectSample", "CollectionPolicy"]
 log = structlog.get_logger()
 
 _LABEL_REASONS = PENDING_REASONS | {RejectionReason.NO_ITEMS}
-"""Refusals of the labels, not of the photo. They also withdraw the sample that an earlier confirmation stored."""
+"""Rejections of the labels, not of the photo. They also withdraw the sample that an earlier confirmation stored."""
 
 
 @dataclass(frozen=True)
@@ -82,8 +82,8 @@ class CollectSample:
             if known and known.revision > confirmed.revision:
                 return None  # a later confirmation revoked the consent
             return await self._store(confirmed)
-        except RefusedError as refusal:
-            return await self._refuse(confirmed, refusal)
+        except RejectedError as rejection:
+            return await self._reject(confirmed, rejection)
 
     async def _store(self, confirmed: ScanConfirmed) -> SampleStored:
         photo = await self.photos.read(confirmed.image)
@@ -95,7 +95,7 @@ class CollectSample:
             event = await self.writer.write(confirmed, sample, image, boxes)
         except StorageFullError as error:
             await self.erasure.release_claim(sample)
-            raise RefusedError(RejectionReason.STORAGE_FULL, str(error)) from error
+            raise RejectedError(RejectionReason.STORAGE_FULL, str(error)) from error
         return await self.writer.record(sample, event)
 
     async def _relabel(self, confirmed: ScanConfirmed, sample: Sample, image: ImageRef) -> SampleStored:
@@ -118,33 +118,33 @@ class CollectSample:
         """The event of this confirmation, or of a later one, where it was handled before; else the scan's sample."""
         async with self.writer.ledger.read_transaction() as transaction:
             await require_not_erased(transaction, confirmed)
-            refusal = await transaction.refusal_of(confirmed.scan_id)
+            rejection = await transaction.rejection_of(confirmed.scan_id)
             sample = await transaction.sample_of_photo(confirmed.image.sha256)
-        if refusal and refusal.confirmed.revision > confirmed.revision:
-            return _rejected(refusal)
+        if rejection and rejection.confirmed.revision > confirmed.revision:
+            return _rejected(rejection)
         require_unclaimed(confirmed.scan_id, sample.scan_id if sample else None)
         is_stored = sample is not None and sample.state is SampleState.STORED
         if sample and sample.stored and is_stored and sample.stored.revision >= confirmed.revision:
             return sample.stored
         return sample
 
-    async def _refuse(self, confirmed: ScanConfirmed, refused: RefusedError) -> SampleRejected:
-        if refused.reason in _LABEL_REASONS:
+    async def _reject(self, confirmed: ScanConfirmed, rejected: RejectedError) -> SampleRejected:
+        if rejected.reason in _LABEL_REASONS:
             await self.erasure.withdraw(confirmed.scan_id, confirmed.revision)
-        pending = refused.reason in PENDING_REASONS
-        refusal = Refusal(confirmed, refused.reason.value, refused.detail, self.clock(), pending=pending)
+        pending = rejected.reason in PENDING_REASONS
+        rejection = Rejection(confirmed, rejected.reason.value, rejected.detail, self.clock(), pending=pending)
         async with self.writer.ledger.transaction() as transaction:
             await require_not_erased(transaction, confirmed)
-            earlier = await transaction.refusal_of(confirmed.scan_id)
-            if earlier and _is_repeat(refusal, earlier):
+            earlier = await transaction.rejection_of(confirmed.scan_id)
+            if earlier and _is_repeat(rejection, earlier):
                 return _rejected(earlier)
-            await transaction.refuse(refusal)
+            await transaction.record_rejection(rejection)
             if self.writer.publish_events:
-                name = f"sample-rejected/{confirmed.scan_id}/{confirmed.revision}/{refusal.reason}"
-                await transaction.publish(_rejected(refusal), named_id(name))
-        SAMPLES.labels("waiting" if refusal.pending else "rejected", refusal.reason).inc()
-        log.info("sample.rejected", scan_id=confirmed.scan_id, reason=refusal.reason, detail=refusal.detail)
-        return _rejected(refusal)
+                name = f"sample-rejected/{confirmed.scan_id}/{confirmed.revision}/{rejection.reason}"
+                await transaction.publish(_rejected(rejection), named_id(name))
+        SAMPLES.labels("waiting" if rejection.pending else "rejected", rejection.reason).inc()
+        log.info("sample.rejected", scan_id=confirmed.scan_id, reason=rejection.reason, detail=rejection.detail)
+        return _rejected(rejection)
 
     async def _skip(self, confirmed: ScanConfirmed, reason: str) -> None:
         SAMPLES.labels("skipped", reason).inc()
@@ -157,19 +157,19 @@ def _checked_fingerprint(photo: Photo, policy: QualityPolicy) -> Fingerprint:
     return fingerprint_of(photo.pixels)
 
 
-def _is_repeat(refusal: Refusal, earlier: Refusal) -> bool:
-    if earlier.confirmed.revision != refusal.confirmed.revision:
-        return earlier.confirmed.revision > refusal.confirmed.revision
-    return earlier.reason == refusal.reason
+def _is_repeat(rejection: Rejection, earlier: Rejection) -> bool:
+    if earlier.confirmed.revision != rejection.confirmed.revision:
+        return earlier.confirmed.revision > rejection.confirmed.revision
+    return earlier.reason == rejection.reason
 
 
-def _rejected(refusal: Refusal) -> SampleRejected:
-    confirmed = refusal.confirmed
+def _rejected(rejection: Rejection) -> SampleRejected:
+    confirmed = rejection.confirmed
     return SampleRejected(
         sha256=confirmed.image.sha256,
         scan_id=confirmed.scan_id,
         subject=confirmed.subject,
-        reason=refusal.reason,
-        detail=refusal.detail,
-        rejected_at=refusal.rejected_at,
+        reason=rejection.reason,
+        detail=rejection.detail,
+        rejected_at=rejection.rejected_at,
     )

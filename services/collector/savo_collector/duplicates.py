@@ -1,6 +1,6 @@
 """Duplicate photos: equal bytes, and near-duplicates by perceptual hash.
 
-Equal bytes are one sample: a second scan of them is refused. Near-duplicates (a second shot, another size, a
+Equal bytes are one sample: a second scan of them is rejected. Near-duplicates (a second shot, another size, a
 recompressed copy) are good samples, but they must not be in different splits. They form clusters by two 64-bit
 perceptual hashes.
 """
@@ -13,7 +13,7 @@ from itertools import pairwise
 import imagehash
 from PIL import Image
 
-from savo_collector.errors import RefusedError
+from savo_collector.errors import RejectedError
 from savo_collector.quality import Pixels
 from savo_contracts.samples import RejectionReason
 
@@ -62,9 +62,9 @@ def bands(hexadecimal: str) -> tuple[int, ...]:
 
 
 def require_unclaimed(scan_id: str, owner: str | None) -> None:
-    """Raises `RefusedError(duplicate)` when these bytes are the sample of another scan, `owner`."""
+    """Raises `RejectedError(duplicate)` when these bytes are the sample of another scan, `owner`."""
     if owner is not None and owner != scan_id:
-        raise RefusedError(RejectionReason.DUPLICATE, f"the same photo is the sample of scan {owner} already")
+        raise RejectedError(RejectionReason.DUPLICATE, f"the same photo is the sample of scan {owner} already")
 
 
 def _distance(one: str, other: str) -> int:

@@ -61,7 +61,7 @@ class SampleErasure:
             await self._erase(sample)
 
     async def revoke_consent(self, confirmed: ScanConfirmed) -> None:
-        """Withdraw the sample, and delete the refusal from which the photo could be collected later."""
+        """Withdraw the sample, and delete the rejection from which the photo could be collected later."""
         await self.withdraw(confirmed.scan_id, confirmed.revision)
         async with self.ledger.transaction() as transaction:
             await transaction.delete_scan(confirmed.scan_id)

@@ -1,6 +1,6 @@
 """Reasons why a confirmed photo does not become a sample.
 
-RefusedError     the photo is refused, for now or for good: answered with `samples.rejected`
+RejectedError     the photo is rejected, for now or for good: answered with `samples.rejected`
 ErasedError      the scan or its subject was erased: nothing may be stored, and no event is published
 """
 
@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from savo_contracts.samples import RejectionReason
 
-__all__ = ["ErasedError", "RefusedError"]
+__all__ = ["ErasedError", "RejectedError"]
 
 
-class RefusedError(Exception):
-    """A photo is refused. `detail` holds the measured figure and its limit, in at most 500 characters."""
+class RejectedError(Exception):
+    """A photo is rejected. `detail` holds the measured figure and its limit, in at most 500 characters."""
 
     def __init__(self, reason: RejectionReason, detail: str) -> None:
         super().__init__(f"{reason.value}: {detail}")

@@ -1,4 +1,4 @@
-"""Kafka handlers: a confirmed scan becomes a sample or a refusal, an erased scan or subject loses its samples."""
+"""Kafka handlers: a confirmed scan becomes a sample or a rejection, an erased scan or subject loses its samples."""
 
 from __future__ import annotations
 

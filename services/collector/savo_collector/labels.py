@@ -1,6 +1,6 @@
 """Labels of a sample: from a user's confirmed items to the lines of a YOLO label file.
 
-An item without a box or without a class refuses the photo: it must not become background, nor a typo a class.
+An item without a box or without a class rejects the photo: it must not become background, nor a typo a class.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from savo_collector.errors import RefusedError
+from savo_collector.errors import RejectedError
 from savo_contracts.documents import IngredientClass, LabelledBox
 from savo_contracts.samples import RejectionReason
 from savo_contracts.scans import Action, BoxSource, ConfirmedItem
@@ -19,22 +19,22 @@ __all__ = ["count_labels", "label_file", "labelled_boxes", "present_items"]
 def present_items(items: Iterable[ConfirmedItem]) -> tuple[ConfirmedItem, ...]:
     """The items that are in the photo.
 
-    Raises `RefusedError`: no-items when none is left, needs-boxes when an item has no box.
+    Raises `RejectedError`: no-items when none is left, needs-boxes when an item has no box.
     """
     present = tuple(item for item in items if item.action is not Action.REMOVED)
     if not present:
-        raise RefusedError(RejectionReason.NO_ITEMS, "every item was removed, so the photo has no labels")
+        raise RejectedError(RejectionReason.NO_ITEMS, "every item was removed, so the photo has no labels")
     if boxless := sorted({item.label for item in present if item.bbox is None}):
-        raise RefusedError(RejectionReason.NEEDS_BOXES, f"items without a box: {', '.join(boxless)}")
+        raise RejectedError(RejectionReason.NEEDS_BOXES, f"items without a box: {', '.join(boxless)}")
     return present
 
 
 def labelled_boxes(
     items: Sequence[ConfirmedItem], classes: Mapping[str, IngredientClass], served_by: str
 ) -> tuple[LabelledBox, ...]:
-    """`classes`: by the items' labels. Raises `RefusedError(needs-class)` for a label without a class."""
+    """`classes`: by the items' labels. Raises `RejectedError(needs-class)` for a label without a class."""
     if unknown := sorted({item.label for item in items if item.label not in classes}):
-        raise RefusedError(RejectionReason.NEEDS_CLASS, f"labels without a class: {', '.join(unknown)}")
+        raise RejectedError(RejectionReason.NEEDS_CLASS, f"labels without a class: {', '.join(unknown)}")
     return tuple(_labelled(item, classes[item.label], served_by) for item in items)
 
 
@@ -54,7 +54,7 @@ def count_labels(boxes: Iterable[LabelledBox]) -> dict[str, int]:
 
 
 def _labelled(item: ConfirmedItem, entry: IngredientClass, served_by: str) -> LabelledBox:
-    assert item.bbox is not None, "present_items refuses items without a box"
+    assert item.bbox is not None, "present_items rejects items without a box"
     return LabelledBox(class_id=entry.id, label=entry.label, bbox=item.bbox, box_source=_box_source_of(item, served_by))
 
 

@@ -1,4 +1,4 @@
-"""Refused photos with unknown labels, collected again when the class list has changed."""
+"""Retries photos rejected for an unknown label once the class list changes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ log = structlog.get_logger()
 
 @dataclass
 class PendingSamples:
-    """Retries the photos that were refused with `needs-class`."""
+    """Retries the photos that were rejected with `needs-class`."""
 
     ledger: Ledger
     collect: CollectSample
@@ -31,9 +31,9 @@ class PendingSamples:
         if etag == self._checked_etag:
             return 0
         async with self.ledger.read_transaction() as transaction:
-            pending = await transaction.pending_refusals(RejectionReason.NEEDS_CLASS)
-        events = [await self.collect(refusal.confirmed) for refusal in pending]
+            pending = await transaction.pending_rejections(RejectionReason.NEEDS_CLASS)
+        events = [await self.collect(rejection.confirmed) for rejection in pending]
         self._checked_etag = etag
         stored = sum(event is not None and event.type == "savo.sample.stored.v1" for event in events)
-        log.info("pending_samples.reexamined", waiting=len(pending), stored=stored)
+        log.info("pending_samples.reexamined", pending=len(pending), stored=stored)
         return stored

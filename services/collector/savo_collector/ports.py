@@ -22,7 +22,7 @@ __all__ = [
     "Ledger",
     "Photo",
     "PhotoStore",
-    "Refusal",
+    "Rejection",
     "Sample",
     "SampleState",
     "SampleStore",
@@ -51,7 +51,7 @@ class PhotoStore(Protocol):
     async def read(self, image: ImageRef) -> Photo:
         """The photo, upright: encoded again only where the stored bytes are rotated.
 
-        Raises `RefusedError(unreadable)`.
+        Raises `RejectedError(unreadable)`.
         """
         ...
 
@@ -107,8 +107,8 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Refusal:
-    """The newest refusal of a scan."""
+class Rejection:
+    """The newest rejection of a scan."""
 
     confirmed: ScanConfirmed
     reason: str
@@ -183,13 +183,13 @@ class Transaction(Protocol):
     async def counts(self) -> Counts: ...
     async def set_counts(self, counts: Counts) -> None: ...
 
-    async def refusal_of(self, scan_id: str) -> Refusal | None: ...
-    async def refuse(self, refusal: Refusal) -> None: ...
-    async def pending_refusals(self, reason: RejectionReason) -> Sequence[Refusal]: ...
-    async def delete_refusal(self, scan_id: str) -> None: ...
+    async def rejection_of(self, scan_id: str) -> Rejection | None: ...
+    async def record_rejection(self, rejection: Rejection) -> None: ...
+    async def pending_rejections(self, reason: RejectionReason) -> Sequence[Rejection]: ...
+    async def delete_rejection(self, scan_id: str) -> None: ...
 
     async def delete_scan(self, scan_id: str) -> None:
-        """Delete a scan's refusal and sightings."""
+        """Delete a scan's rejection and sightings."""
         ...
 
     async def add_sighting(self, label: str, scan_id: str, subject: str | None) -> Sightings:
@@ -197,7 +197,7 @@ class Transaction(Protocol):
         ...
 
     async def delete_subject(self, subject: str) -> None:
-        """Delete a subject's refusals, sightings and split."""
+        """Delete a subject's rejections, sightings and split."""
         ...
 
     async def publish(self, event: Event, event_id: UUID) -> None:

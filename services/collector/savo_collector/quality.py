@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from savo_collector.errors import RefusedError
+from savo_collector.errors import RejectedError
 from savo_contracts.samples import RejectionReason
 
 __all__ = ["Pixels", "Quality", "QualityPolicy", "measure", "require_quality"]
@@ -62,19 +62,19 @@ def measure(pixels: Pixels, shorter_side: int) -> Quality:
 
 
 def require_quality(quality: Quality, policy: QualityPolicy) -> None:
-    """Raises `RefusedError`: too-small, dark or blurred. Blur comes last, as a small or dark photo is blurred too."""
+    """Raises `RejectedError`: too-small, dark or blurred. Blur comes last, as a small or dark photo is blurred too."""
     if quality.shorter_side < policy.min_side:
-        raise RefusedError(
+        raise RejectedError(
             RejectionReason.TOO_SMALL,
             f"the shorter side has {quality.shorter_side} px, {policy.min_side} px are needed",
         )
     if quality.mean_luma < policy.min_mean_luma and quality.bright_luma < policy.min_bright_luma:
         figures = f"mean brightness is {quality.mean_luma:.0f}, 95th percentile {quality.bright_luma:.0f} (of 255)"
-        raise RefusedError(
+        raise RejectedError(
             RejectionReason.DARK, f"{figures}; {policy.min_mean_luma:.0f} or {policy.min_bright_luma:.0f} is needed"
         )
     if quality.sharpness < policy.min_sharpness:
-        raise RefusedError(
+        raise RejectedError(
             RejectionReason.BLURRED, f"sharpness is {quality.sharpness:.1f}, {policy.min_sharpness:.1f} is needed"
         )
 

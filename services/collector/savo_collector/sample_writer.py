@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from savo_collector.duplicates import Fingerprint, require_unclaimed
-from savo_collector.errors import ErasedError, RefusedError
+from savo_collector.errors import ErasedError, RejectedError
 from savo_collector.labels import count_labels, label_file
 from savo_collector.ports import Ledger, Photo, Sample, SampleState, SampleStore, Transaction
 from savo_collector.splits import choose_split
@@ -46,7 +46,7 @@ class SampleWriter:
     async def claim(self, confirmed: ScanConfirmed, photo: Photo, fingerprint: Fingerprint) -> Sample:
         """The scan's sample, new or claimed before. Of two scans of the same bytes, one gets the sample.
 
-        Raises `RefusedError` (duplicate, split-conflict, storage-full) and `ErasedError`.
+        Raises `RejectedError` (duplicate, split-conflict, storage-full) and `ErasedError`.
         """
         # The object store has owner and split even where a replay in another order rebuilt the database.
         known = await self.samples.meta(photo.sha256)
@@ -89,7 +89,7 @@ class SampleWriter:
             await transaction.save(
                 replace(sample, state=SampleState.STORED, crossing=crossing, revision=event.revision, stored=event)
             )
-            await transaction.delete_refusal(event.scan_id)
+            await transaction.delete_rejection(event.scan_id)
             await publish_if_reached(transaction, self.training, self.clock())
             if self.publish_events:
                 await transaction.publish(event, named_id(f"sample-stored/{event.sha256}/{event.revision}"))
@@ -116,7 +116,7 @@ class SampleWriter:
         if taken + len(photo.data) > self.limit_bytes:
             figures = f"{taken / 1e9:.3f} GB of {self.limit_bytes / 1e9:.3f} GB are used"
             needed = f"the photo needs {len(photo.data) / 1e6:.2f} MB more; SAVO_STORAGE_LIMIT_GB is the limit"
-            raise RefusedError(RejectionReason.STORAGE_FULL, f"{figures}, {needed}")
+            raise RejectedError(RejectionReason.STORAGE_FULL, f"{figures}, {needed}")
 
 
 async def require_not_erased(transaction: Transaction, confirmed: ScanConfirmed) -> None:
@@ -126,7 +126,7 @@ async def require_not_erased(transaction: Transaction, confirmed: ScanConfirmed)
 
 
 def require_split(confirmed: ScanConfirmed, split: Split) -> None:
-    """Raises `RefusedError(split-conflict)` when the confirmation allows train only and `split` is another."""
+    """Raises `RejectedError(split-conflict)` when the confirmation allows train only and `split` is another."""
     choose_split(confirmed.subject, [split], train_only=_train_only(confirmed))
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 import xxhash
 
-from savo_collector.errors import RefusedError
+from savo_collector.errors import RejectedError
 from savo_contracts.samples import RejectionReason, Split
 
 __all__ = ["SHARES", "choose_split", "split_of_subject"]
@@ -33,12 +33,12 @@ def split_of_subject(subject: str) -> Split:
 def choose_split(subject: str, given: Iterable[Split], *, train_only: bool) -> Split:
     """The split of a photo. `given`: splits of the subject's samples and of near-duplicates.
 
-    Raises `RefusedError(split-conflict)` when these, or `train_only`, ask for more than one split.
+    Raises `RejectedError(split-conflict)` when these, or `train_only`, ask for more than one split.
     """
     splits = set(given) | ({Split.TRAIN} if train_only else set())
     if len(splits) > 1:
         names = " and ".join(sorted(split.value for split in splits))
-        raise RefusedError(
+        raise RejectedError(
             RejectionReason.SPLIT_CONFLICT,
             f"the photo belongs to {names}: by its subject's samples, its near-duplicates, or because it is anonymous "
             "or not fully labelled, which allows train only",

@@ -187,7 +187,7 @@ async def test_an_erasure_during_a_collection_wins(
     assert len(await published_by_outbox(runtime)) == revision - 1
 
 
-async def test_a_revoked_consent_deletes_the_refusal_too_and_an_older_confirmation_restores_nothing(
+async def test_a_revoked_consent_deletes_the_rejection_too_and_an_older_confirmation_restores_nothing(
     runtime: Runtime, ledger: DatabaseLedger, collect: CollectSample, confirm: Factory, revised: Factory, kept: Factory
 ) -> None:
     unlabelled, stored = await confirm(runtime, "scan-1", items=(kept("gloop"),)), await confirm(runtime, "scan-2")
@@ -195,18 +195,18 @@ async def test_a_revoked_consent_deletes_the_refusal_too_and_an_older_confirmati
         await collect(confirmed)
         assert await collect(revised(confirmed, consent=False)) is None
     async with ledger.transaction() as transaction:
-        assert await transaction.refusal_of("scan-1") is None
+        assert await transaction.rejection_of("scan-1") is None
         assert (await transaction.counts()).samples == 0
     assert await collect(stored) is None
 
 
-async def test_an_erased_person_loses_every_sample_and_refusal_for_good(
+async def test_an_erased_person_loses_every_sample_and_rejection_for_good(
     runtime: Runtime, ledger: DatabaseLedger, collect: CollectSample, confirm: Factory, kept: Factory
 ) -> None:
     mine = [await confirm(runtime, f"scan-{number}", subject="me") for number in range(3)]
-    refused = await confirm(runtime, "scan-w", subject="me", items=(kept("gloop"),))
+    rejected = await confirm(runtime, "scan-w", subject="me", items=(kept("gloop"),))
     other = await confirm(runtime, "scan-o", subject="you")
-    for confirmed in (*mine, refused, other):
+    for confirmed in (*mine, rejected, other):
         await collect(confirmed)
     await collect.erasure.erase_subject(SubjectErased(subject="me", erased_at=runtime.clock()))
     assert {event.scan_id for event in await published_by_outbox(runtime) if isinstance(event, SampleErased)} == {
@@ -214,10 +214,10 @@ async def test_an_erased_person_loses_every_sample_and_refusal_for_good(
         "scan-1",
         "scan-2",
     }
-    assert [await collect(confirmed) for confirmed in (*mine, refused)] == [None] * 4
+    assert [await collect(confirmed) for confirmed in (*mine, rejected)] == [None] * 4
     async with ledger.transaction() as transaction:
         assert (await transaction.counts()).samples == 1
-        assert await transaction.refusal_of("scan-w") is None
+        assert await transaction.rejection_of("scan-w") is None
         assert await transaction.assigned_split("me") is None
 
 

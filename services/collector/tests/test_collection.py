@@ -1,4 +1,4 @@
-"""From a confirmed scan to a sample, a refusal, or nothing."""
+"""From a confirmed scan to a sample, a rejection, or nothing."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ async def test_nothing_is_stored_while_collection_is_off_or_consent_is_missing(
     assert isinstance(await build(runtime, require_consent=True)(allowed), SampleStored)
 
 
-async def test_blurred_dark_small_and_damaged_photos_are_refused_with_measured_values(
+async def test_blurred_dark_small_and_damaged_photos_are_rejected_with_measured_values(
     collect: CollectSample, runtime: Runtime, confirm: Factory, draw: Factory, jpeg: Factory
 ) -> None:
     scene = draw(1)
@@ -131,7 +131,7 @@ async def test_the_same_confirmation_twice_gives_the_same_event_and_counts_once(
         assert (await transaction.counts()).samples == 1
 
 
-async def test_a_repeated_refusal_is_the_same_event(
+async def test_a_repeated_rejection_is_the_same_event(
     collect: CollectSample, runtime: Runtime, confirm: Factory, kept: Factory
 ) -> None:
     confirmed = await confirm(runtime, items=(kept(bbox=None),))
@@ -165,22 +165,24 @@ async def test_items_without_a_box_and_unknown_labels_keep_the_photo_out_of_the_
     assert reasons == [RejectionReason.NEEDS_BOXES, RejectionReason.NEEDS_CLASS, RejectionReason.NO_ITEMS]
     async with DatabaseLedger(runtime.database, runtime.outbox).transaction() as transaction:
         assert [
-            refusal.confirmed.scan_id for refusal in await transaction.pending_refusals(RejectionReason.NEEDS_BOXES)
+            rejection.confirmed.scan_id
+            for rejection in await transaction.pending_rejections(RejectionReason.NEEDS_BOXES)
         ] == ["scan-1"]
         assert [
-            refusal.confirmed.scan_id for refusal in await transaction.pending_refusals(RejectionReason.NEEDS_CLASS)
+            rejection.confirmed.scan_id
+            for rejection in await transaction.pending_rejections(RejectionReason.NEEDS_CLASS)
         ] == ["scan-2"]
     assert not [key for key in runtime.store.objects if key.startswith("samples/images/")]  # type: ignore[attr-defined]
 
 
-async def test_a_refused_photo_becomes_a_sample_when_its_boxes_are_confirmed(
+async def test_a_rejected_photo_becomes_a_sample_when_its_boxes_are_confirmed(
     collect: CollectSample, runtime: Runtime, confirm: Factory, revised: Factory, kept: Factory
 ) -> None:
     confirmed = await confirm(runtime, items=(kept(bbox=None),))
     assert isinstance(await collect(confirmed), SampleRejected)
     assert isinstance(await collect(revised(confirmed, items=(kept(),))), SampleStored)
     async with DatabaseLedger(runtime.database, runtime.outbox).transaction() as transaction:
-        assert await transaction.refusal_of("scan-1") is None
+        assert await transaction.rejection_of("scan-1") is None
 
 
 async def test_a_correction_without_usable_labels_withdraws_the_sample_until_the_next_correction(
@@ -189,12 +191,12 @@ async def test_a_correction_without_usable_labels_withdraws_the_sample_until_the
     confirmed = await confirm(runtime)
     first = await collect(confirmed)
     second = revised(confirmed, items=(kept(), kept("egg", bbox=None)))
-    refused = await collect(second)
-    assert isinstance(refused, SampleRejected)
-    assert refused.reason == RejectionReason.NEEDS_BOXES
+    rejected = await collect(second)
+    assert isinstance(rejected, SampleRejected)
+    assert rejected.reason == RejectionReason.NEEDS_BOXES
     assert [type(event) for event in await published_by_outbox(runtime)] == [SampleErased]
     assert await runtime.store.head(sample_labels_key(confirmed.image.sha256)) is None
-    assert await collect(confirmed) == refused, "a repeat of the older confirmation restores nothing"
+    assert await collect(confirmed) == rejected, "a repeat of the older confirmation restores nothing"
     third = await collect(revised(second, items=(kept("egg"),)))
     assert isinstance(first, SampleStored)
     assert isinstance(third, SampleStored)
@@ -231,7 +233,7 @@ async def test_a_rotated_photo_is_stored_upright_and_recognised_by_either_hash(
     assert again.reason == RejectionReason.DUPLICATE
 
 
-async def test_photos_past_the_storage_limit_are_refused_by_counted_bytes(
+async def test_photos_past_the_storage_limit_are_rejected_by_counted_bytes(
     runtime: Runtime, build: Factory, confirm: Factory
 ) -> None:
     first = await confirm(runtime, "scan-1")
@@ -242,7 +244,7 @@ async def test_photos_past_the_storage_limit_are_refused_by_counted_bytes(
     assert event.reason == RejectionReason.STORAGE_FULL
 
 
-async def test_a_full_disk_refuses_the_photo_and_leaves_nothing_behind(
+async def test_a_full_disk_rejects_the_photo_and_leaves_nothing_behind(
     collect: CollectSample, runtime: Runtime, confirm: Factory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     confirmed = await confirm(runtime)

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from savo_collector.errors import RefusedError
+from savo_collector.errors import RejectedError
 from savo_collector.quality import MEASURED_SIDE, QualityPolicy, measure, require_quality
 from savo_contracts.samples import RejectionReason
 from savo_detection.photos.decoding import decode
@@ -19,8 +19,8 @@ from savo_detection.photos.decoding import decode
 def rejection_of(pixels: Any) -> RejectionReason | None:
     try:
         require_quality(measure(pixels, min(pixels.shape[:2])), QualityPolicy())
-    except RefusedError as refused:
-        return refused.reason
+    except RejectedError as rejected:
+        return rejected.reason
     return None
 
 
@@ -52,6 +52,6 @@ def test_a_flat_dark_photo_is_dark_rather_than_blurred(draw: Callable[..., Any])
     assert rejection_of(np.full((300, 400, 3), 12, np.uint8)) is RejectionReason.DARK
 
 
-def test_a_refusal_names_the_measured_value_and_the_limit() -> None:
-    with pytest.raises(RefusedError, match=r"sharpness is 0\.0, 5\.0 is needed"):
+def test_a_rejection_names_the_measured_value_and_the_limit() -> None:
+    with pytest.raises(RejectedError, match=r"sharpness is 0\.0, 5\.0 is needed"):
         require_quality(measure(np.full((300, 400, 3), 200, np.uint8), 300), QualityPolicy())

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from savo_collector.collection import CollectSample
 from savo_collector.duplicates import MAX_DISTANCE, Fingerprint, bands, fingerprint_of, is_near_duplicate
-from savo_collector.errors import RefusedError
+from savo_collector.errors import RejectedError
 from savo_collector.splits import choose_split, split_of_subject
 from savo_contracts.samples import RejectionReason, SampleRejected, SampleStored, Split
 from savo_detection.photos.decoding import decode
@@ -41,10 +41,10 @@ def test_a_subjects_hash_decides_unless_a_split_is_given() -> None:
 
 
 @pytest.mark.parametrize(("given_splits", "train_only"), [([Split.TRAIN, Split.TEST], False), ([Split.TEST], True)])
-def test_a_photo_that_links_two_splits_is_refused(given_splits: list[Split], train_only: bool) -> None:
-    with pytest.raises(RefusedError) as refused:
+def test_a_photo_that_links_two_splits_is_rejected(given_splits: list[Split], train_only: bool) -> None:
+    with pytest.raises(RejectedError) as rejected:
         choose_split("subject", given_splits, train_only=train_only)
-    assert refused.value.reason is RejectionReason.SPLIT_CONFLICT
+    assert rejected.value.reason is RejectionReason.SPLIT_CONFLICT
 
 
 @settings(deadline=None)

@@ -7,7 +7,7 @@ from typing import Any
 
 from savo_collector.adapters.ledger import DatabaseLedger
 from savo_collector.collection import CollectSample
-from savo_collector.ports import Refusal
+from savo_collector.ports import Rejection
 from savo_contracts.documents import SampleMeta, sample_meta_key
 from savo_contracts.samples import SampleRejected, SampleStored
 from savo_contracts.scans import Action, BoxSource
@@ -27,15 +27,15 @@ async def test_a_sample_keeps_a_provider_that_is_unknown_here(
     assert [box.box_source for box in meta.boxes] == ["mistral", "pixtral", BoxSource.USER]
 
 
-async def test_a_refusal_that_a_later_release_stored_is_published_with_its_reason(
+async def test_a_rejection_that_a_later_release_stored_is_published_with_its_reason(
     collect: CollectSample, runtime: Runtime, confirm: Factory
 ) -> None:
     confirmed = await confirm(runtime)
-    later = Refusal(
+    later = Rejection(
         confirmed.model_copy(update={"revision": 2}), "shows-a-face", "one face", runtime.clock(), pending=False
     )
     async with DatabaseLedger(runtime.database, runtime.outbox).transaction() as transaction:
-        await transaction.refuse(later)
+        await transaction.record_rejection(later)
     event = await collect(confirmed)
     assert isinstance(event, SampleRejected)
     assert (event.reason, event.detail) == ("shows-a-face", "one face")

@@ -1,4 +1,4 @@
-"""The collector's database on SQLAlchemy: samples, splits, refusals, counts and erasures."""
+"""The collector's database on SQLAlchemy: samples, splits, rejections, counts and erasures."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from savo_collector.adapters.tables import (
     CountsRow,
     ErasedScanRow,
     ErasedSubjectRow,
-    RefusalRow,
+    RejectionRow,
     SampleRow,
     SightingRow,
     SplitRow,
 )
 from savo_collector.duplicates import Fingerprint, bands, is_near_duplicate
-from savo_collector.ports import Counts, Refusal, Sample, SampleState, Sightings
+from savo_collector.ports import Counts, Rejection, Sample, SampleState, Sightings
 from savo_contracts.envelope import Event
 from savo_contracts.samples import RejectionReason, SampleStored, Split
 from savo_contracts.scans import ScanConfirmed
@@ -163,35 +163,35 @@ class DatabaseTransaction:
             update(CountsRow).where(CountsRow.dataset == counts.dataset).values(**asdict(counts))
         )
 
-    async def refusal_of(self, scan_id: str) -> Refusal | None:
-        row = await self.session.get(RefusalRow, scan_id)
-        return _refusal(row) if row else None
+    async def rejection_of(self, scan_id: str) -> Rejection | None:
+        row = await self.session.get(RejectionRow, scan_id)
+        return _rejection(row) if row else None
 
-    async def refuse(self, refusal: Refusal) -> None:
+    async def record_rejection(self, rejection: Rejection) -> None:
         values = {
-            "scan_id": refusal.confirmed.scan_id,
-            "subject": refusal.confirmed.subject,
-            "reason": refusal.reason,
-            "detail": refusal.detail,
-            "waiting": refusal.pending,
-            "rejected_at": refusal.rejected_at,
-            "confirmed": refusal.confirmed.model_dump_json(),
+            "scan_id": rejection.confirmed.scan_id,
+            "subject": rejection.confirmed.subject,
+            "reason": rejection.reason,
+            "detail": rejection.detail,
+            "waiting": rejection.pending,
+            "rejected_at": rejection.rejected_at,
+            "confirmed": rejection.confirmed.model_dump_json(),
         }
-        await upsert(self.session, RefusalRow, values, ["scan_id"])
+        await upsert(self.session, RejectionRow, values, ["scan_id"])
 
-    async def pending_refusals(self, reason: RejectionReason) -> Sequence[Refusal]:
+    async def pending_rejections(self, reason: RejectionReason) -> Sequence[Rejection]:
         rows = await self.session.scalars(
-            select(RefusalRow)
-            .where(RefusalRow.waiting, RefusalRow.reason == reason.value)
-            .order_by(RefusalRow.rejected_at)
+            select(RejectionRow)
+            .where(RejectionRow.waiting, RejectionRow.reason == reason.value)
+            .order_by(RejectionRow.rejected_at)
         )
-        return [_refusal(row) for row in rows]
+        return [_rejection(row) for row in rows]
 
-    async def delete_refusal(self, scan_id: str) -> None:
-        await self.session.execute(delete(RefusalRow).where(RefusalRow.scan_id == scan_id))
+    async def delete_rejection(self, scan_id: str) -> None:
+        await self.session.execute(delete(RejectionRow).where(RejectionRow.scan_id == scan_id))
 
     async def delete_scan(self, scan_id: str) -> None:
-        for table in (RefusalRow, SightingRow):
+        for table in (RejectionRow, SightingRow):
             await self.session.execute(delete(table).where(table.scan_id == scan_id))
 
     async def add_sighting(self, label: str, scan_id: str, subject: str | None) -> Sightings:
@@ -203,7 +203,7 @@ class DatabaseTransaction:
         return Sightings(users, samples)
 
     async def delete_subject(self, subject: str) -> None:
-        for table in (RefusalRow, SightingRow, SplitRow):
+        for table in (RejectionRow, SightingRow, SplitRow):
             await self.session.execute(delete(table).where(table.subject == subject))
 
     async def publish(self, event: Event, event_id: UUID) -> None:
@@ -253,7 +253,7 @@ def _row(sample: Sample) -> dict[str, object]:
     }
 
 
-def _refusal(row: RefusalRow) -> Refusal:
-    return Refusal(
+def _rejection(row: RejectionRow) -> Rejection:
+    return Rejection(
         ScanConfirmed.model_validate_json(row.confirmed), row.reason, row.detail, row.rejected_at, row.waiting
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import cv2
 
-from savo_collector.errors import RefusedError
+from savo_collector.errors import RejectedError
 from savo_collector.ports import Photo
 from savo_collector.quality import MEASURED_SIDE, Pixels
 from savo_contracts.documents import EXTENSIONS
@@ -33,19 +33,19 @@ class StoredPhotos:
         try:
             data = await self.store.get(image.key)
         except ObjectNotFoundError as error:
-            raise RefusedError(RejectionReason.UNREADABLE, "the photo is no longer in the object store") from error
+            raise RejectedError(RejectionReason.UNREADABLE, "the photo is no longer in the object store") from error
         if hashlib.sha256(data).hexdigest() != image.sha256:
-            raise RefusedError(RejectionReason.UNREADABLE, "the stored photo's sha256 is not the confirmed photo's")
+            raise RejectedError(RejectionReason.UNREADABLE, "the stored photo's sha256 is not the confirmed photo's")
         try:
             return await asyncio.to_thread(_upright, data, image.sha256)
         except PhotoError as error:
-            raise RefusedError(RejectionReason.UNREADABLE, str(error)) from error
+            raise RejectedError(RejectionReason.UNREADABLE, str(error)) from error
 
 
 def _upright(data: bytes, sha256: str) -> Photo:
     facts = probe(data)
     if facts.media_type not in EXTENSIONS:
-        raise RefusedError(
+        raise RejectedError(
             RejectionReason.UNREADABLE, f"the photo is {facts.media_type}; samples are {', '.join(EXTENSIONS)}"
         )
     if facts.orientation == 1:

@@ -19,7 +19,7 @@ from savo_collector.adapters.tables import (
     CountsRow,
     ErasedScanRow,
     ErasedSubjectRow,
-    RefusalRow,
+    RejectionRow,
     SampleRow,
     SplitRow,
 )
@@ -51,7 +51,7 @@ from savo_runtime.storage.port import ObjectNotFoundError, ObjectStore
 __all__ = ["PROJECTION"]
 
 _UNRESOLVED = ""
-"""State of a sample, or reason of a refusal, until an event with its outcome is read."""
+"""State of a sample, or reason of a rejection, until an event with its outcome is read."""
 
 _MOST_REVISIONS = 1_000
 _NO_FINGERPRINT = "0" * 16
@@ -65,14 +65,14 @@ class Outcomes:
     store: ObjectStore
 
     async def confirmed(self, confirmed: ScanConfirmed) -> None:
-        """Store the confirmation as an unresolved refusal, until its outcome is read."""
+        """Store the confirmation as an unresolved rejection, until its outcome is read."""
         async with self.database.session() as session:
             if confirmed.consent is False:
-                await session.execute(delete(RefusalRow).where(RefusalRow.scan_id == confirmed.scan_id))
+                await session.execute(delete(RejectionRow).where(RejectionRow.scan_id == confirmed.scan_id))
                 return
             if await _is_erased(session, confirmed.scan_id, confirmed.subject):
                 return
-            row = await session.get(RefusalRow, confirmed.scan_id)
+            row = await session.get(RejectionRow, confirmed.scan_id)
             if row is not None:
                 row.confirmed = confirmed.model_dump_json()
                 return
@@ -84,7 +84,7 @@ class Outcomes:
                 "confirmed": confirmed.model_dump_json(),
             }
             await session.execute(
-                insert(RefusalRow).values(scan_id=confirmed.scan_id, subject=confirmed.subject, **unresolved)
+                insert(RejectionRow).values(scan_id=confirmed.scan_id, subject=confirmed.subject, **unresolved)
             )
 
     async def rejected(self, rejected: SampleRejected) -> None:
@@ -95,19 +95,21 @@ class Outcomes:
             "rejected_at": rejected.rejected_at,
         }
         async with self.database.session() as session:
-            row = await session.get(RefusalRow, rejected.scan_id)
+            row = await session.get(RejectionRow, rejected.scan_id)
             if await _is_erased(session, rejected.scan_id, rejected.subject) or (
                 row and row.reason and row.rejected_at > rejected.rejected_at
             ):
                 return
             if row is None:
                 await session.execute(
-                    insert(RefusalRow).values(
+                    insert(RejectionRow).values(
                         scan_id=rejected.scan_id, subject=rejected.subject, confirmed="", **values
                     )
                 )
             else:
-                await session.execute(update(RefusalRow).where(RefusalRow.scan_id == rejected.scan_id).values(**values))
+                await session.execute(
+                    update(RejectionRow).where(RejectionRow.scan_id == rejected.scan_id).values(**values)
+                )
 
     async def stored(self, stored: SampleStored) -> None:
         async with self.database.session() as session:
@@ -126,8 +128,8 @@ class Outcomes:
             else:
                 await session.execute(update(SampleRow).where(SampleRow.sha256 == stored.sha256).values(**values))
             await session.execute(
-                delete(RefusalRow).where(
-                    RefusalRow.scan_id == stored.scan_id, RefusalRow.rejected_at <= stored.stored_at
+                delete(RejectionRow).where(
+                    RejectionRow.scan_id == stored.scan_id, RejectionRow.rejected_at <= stored.stored_at
                 )
             )
 
@@ -151,14 +153,14 @@ class Outcomes:
             await upsert(
                 session, ErasedScanRow, {"scan_id": erased.scan_id, "erased_at": erased.erased_at}, ["scan_id"]
             )
-            await session.execute(delete(RefusalRow).where(RefusalRow.scan_id == erased.scan_id))
+            await session.execute(delete(RejectionRow).where(RejectionRow.scan_id == erased.scan_id))
 
     async def subject_erased(self, erased: SubjectErased) -> None:
         async with self.database.session() as session:
             await upsert(
                 session, ErasedSubjectRow, {"subject": erased.subject, "erased_at": erased.erased_at}, ["subject"]
             )
-            for table in (RefusalRow, SplitRow):
+            for table in (RejectionRow, SplitRow):
                 await session.execute(delete(table).where(table.subject == erased.subject))
 
     async def threshold_reached(self, reached: TrainingThresholdReached, event_id: UUID) -> None:
@@ -181,7 +183,7 @@ class Outcomes:
         """Delete rows without an outcome, and compute index and counts from the samples."""
         await session.execute(delete(SampleRow).where(SampleRow.state == _UNRESOLVED))
         await session.execute(
-            delete(RefusalRow).where(or_(RefusalRow.reason == _UNRESOLVED, RefusalRow.confirmed == ""))
+            delete(RejectionRow).where(or_(RejectionRow.reason == _UNRESOLVED, RejectionRow.confirmed == ""))
         )
         await session.execute(delete(BandRow))
         for sha256, dhash in (await session.execute(select(SampleRow.sha256, SampleRow.dhash))).all():
@@ -221,7 +223,7 @@ class Outcomes:
 
 
 async def _confirmation_values(session: AsyncSession, stored: SampleStored) -> dict[str, object]:
-    row = await session.get(RefusalRow, stored.scan_id)
+    row = await session.get(RejectionRow, stored.scan_id)
     known = ScanConfirmed.model_validate_json(row.confirmed) if row and row.confirmed else None
     crossings = await session.scalar(select(CountsRow.crossings).where(CountsRow.dataset == stored.dataset))
     source, anonymous = (known.image.sha256, known.anonymous) if known else (stored.sha256, False)
@@ -320,7 +322,7 @@ PROJECTION = Projection(
         ),
         ProjectedTable(table=_table(BandRow), topics=_OF_SAMPLES),
         ProjectedTable(table=_table(SplitRow), topics=(SAMPLES_STORED, SUBJECTS_ERASED), seed={}),
-        ProjectedTable(table=_table(RefusalRow), topics=(SAMPLES_REJECTED, SAMPLES_STORED, SCANS_CONFIRMED)),
+        ProjectedTable(table=_table(RejectionRow), topics=(SAMPLES_REJECTED, SAMPLES_STORED, SCANS_CONFIRMED)),
         ProjectedTable(
             table=_table(CountsRow),
             topics=(TRAINING_THRESHOLD_REACHED, SAMPLES_STORED, SAMPLES_ERASED),

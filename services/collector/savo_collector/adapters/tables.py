@@ -56,8 +56,8 @@ class SplitRow(Base):
     split: Mapped[str] = mapped_column(String(8))
 
 
-class RefusalRow(Base):
-    """The newest refusal of a scan."""
+class RejectionRow(Base):
+    """The newest rejection of a scan."""
 
     __tablename__ = "refusals"
 
