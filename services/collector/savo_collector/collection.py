@@ -12,7 +12,7 @@ import structlog
 from savo_collector.class_registry import ClassRegistry
 from savo_collector.duplicates import Fingerprint, fingerprint_of, require_unclaimed
 from savo_collector.erasure import SampleErasure
-from savo_collector.errors import ErasedError, RejectedError
+from savo_collector.errors import ErasedError, ErasureCause, RejectedError
 from savo_collector.labels import labelled_boxes, present_items
 from savo_collector.ports import Photo, PhotoStore, Rejection, Sample, SampleState
 from savo_collector.quality import QualityPolicy, measure, require_quality
@@ -68,8 +68,8 @@ class CollectSample:
             return None
         try:
             return await self._collect(confirmed)
-        except ErasedError:
-            await self.erasure.remove_leftovers(confirmed.scan_id)
+        except ErasedError as erased:
+            await self.erasure.remove_leftovers(confirmed.scan_id, erased.cause)
             return None
 
     async def _collect(self, confirmed: ScanConfirmed) -> SampleStored | SampleRejected | None:
@@ -130,7 +130,7 @@ class CollectSample:
 
     async def _reject(self, confirmed: ScanConfirmed, rejected: RejectedError) -> SampleRejected:
         if rejected.reason in _LABEL_REASONS:
-            await self.erasure.withdraw(confirmed.scan_id, confirmed.revision)
+            await self.erasure.withdraw(confirmed.scan_id, confirmed.revision, ErasureCause.LABELS)
         pending = rejected.reason in PENDING_REASONS
         rejection = Rejection(confirmed, rejected.reason.value, rejected.detail, self.clock(), pending=pending)
         async with self.writer.ledger.transaction() as transaction:

@@ -11,6 +11,7 @@ from typing import Protocol
 from uuid import UUID
 
 from savo_collector.duplicates import Fingerprint
+from savo_collector.errors import ErasureCause
 from savo_collector.quality import Pixels
 from savo_contracts.documents import SampleMeta
 from savo_contracts.envelope import Event, ImageRef
@@ -147,7 +148,10 @@ class Sightings:
 class Transaction(Protocol):
     """One database transaction. Transactions of all replicas run one after another."""
 
-    async def is_erased(self, scan_id: str, subject: str) -> bool: ...
+    async def erasure_cause(self, scan_id: str, subject: str) -> ErasureCause | None:
+        """Whether the scan or its subject was erased; None when neither was."""
+        ...
+
     async def record_erased(self, *, scan_id: str | None = None, subject: str | None = None, at: datetime) -> None: ...
 
     async def record_erased_sample(self, sample: Sample, at: datetime) -> None:

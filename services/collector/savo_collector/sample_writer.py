@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+import structlog
+
 from savo_collector.duplicates import Fingerprint, require_unclaimed
 from savo_collector.errors import ErasedError, RejectedError
 from savo_collector.labels import count_labels, label_file
@@ -25,6 +27,8 @@ from savo_contracts.scans import ScanConfirmed
 from savo_runtime.telemetry.metrics import SAMPLE_BYTES, SAMPLES, STORAGE_LIMIT, STORAGE_USED
 
 __all__ = ["SampleWriter", "require_not_erased"]
+
+log = structlog.get_logger()
 
 STORED, RELABELLED = SAMPLES.labels("stored", ""), SAMPLES.labels("relabelled", "")
 """Created at the import: the alert on a day without samples needs a 0 rather than a missing series."""
@@ -79,8 +83,8 @@ class SampleWriter:
         That is the recorded event where this confirmation, or a later one, was recorded before.
         """
         async with self.ledger.transaction() as transaction:
-            if await transaction.is_erased(event.scan_id, event.subject):
-                raise ErasedError(event.scan_id)
+            if cause := await transaction.erasure_cause(event.scan_id, event.subject):
+                raise ErasedError(event.scan_id, cause)
             known = await transaction.sample_of_scan(event.scan_id)
             is_new = known is None or known.state is not SampleState.STORED
             if known and known.stored and not is_new and known.stored.revision >= event.revision:
@@ -95,6 +99,8 @@ class SampleWriter:
                 await transaction.publish(event, named_id(f"sample-stored/{event.sha256}/{event.revision}"))
         (STORED if is_new else RELABELLED).inc()
         SAMPLE_BYTES.inc(sample.bytes if is_new else 0)
+        boxes = sum(event.labels.values())
+        log.info("sample.stored", scan_id=event.scan_id, sha256=event.sha256, split=event.split.value, boxes=boxes)
         return event
 
     async def update_storage_gauges(self) -> None:
@@ -121,8 +127,8 @@ class SampleWriter:
 
 async def require_not_erased(transaction: Transaction, confirmed: ScanConfirmed) -> None:
     """Raises `ErasedError`."""
-    if await transaction.is_erased(confirmed.scan_id, confirmed.subject):
-        raise ErasedError(confirmed.scan_id)
+    if cause := await transaction.erasure_cause(confirmed.scan_id, confirmed.subject):
+        raise ErasedError(confirmed.scan_id, cause)
 
 
 def require_split(confirmed: ScanConfirmed, split: Split) -> None:

@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from savo_collector.adapters.ledger import DatabaseLedger
 from savo_collector.class_registry import ClassPolicy, ClassRegistry, class_of
@@ -219,6 +220,36 @@ async def test_an_erased_person_loses_every_sample_and_rejection_for_good(
         assert (await transaction.counts()).samples == 1
         assert await transaction.rejection_of("scan-w") is None
         assert await transaction.assigned_split("me") is None
+
+
+@pytest.mark.parametrize("cause", ["scan", "subject", "consent", "labels"])
+async def test_a_stored_and_an_erased_sample_are_logged(
+    cause: str, runtime: Runtime, collect: CollectSample, confirm: Factory, revised: Factory, kept: Factory
+) -> None:
+    confirmed = await confirm(runtime)
+    with capture_logs() as logs:
+        stored = await collect(confirmed)
+        if cause == "scan":
+            erased = ScanErased(scan_id="scan-1", subject=confirmed.subject, erased_at=runtime.clock())
+            await collect.erasure.erase_scan(erased)
+        elif cause == "subject":
+            erasure = SubjectErased(subject=confirmed.subject, erased_at=runtime.clock())
+            await collect.erasure.erase_subject(erasure)
+        elif cause == "consent":
+            await collect(revised(confirmed, consent=False))
+        else:
+            await collect(revised(confirmed, items=(kept("gloop"),)))
+    assert isinstance(stored, SampleStored)
+    events = [
+        {name: value for name, value in line.items() if name != "log_level"}
+        for line in logs
+        if line["event"] in ("sample.stored", "sample.erased")
+    ]
+    sample = {"scan_id": "scan-1", "sha256": stored.sha256}
+    assert events == [
+        {"event": "sample.stored", **sample, "split": stored.split.value, "boxes": sum(stored.labels.values())},
+        {"event": "sample.erased", **sample, "cause": cause},
+    ]
 
 
 class _ErasedBeforeLabels:

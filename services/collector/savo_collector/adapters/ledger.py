@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import and_, delete, func, insert, or_, select, update
+from sqlalchemy import and_, delete, func, insert, literal, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from savo_collector.adapters.tables import (
@@ -22,6 +22,7 @@ from savo_collector.adapters.tables import (
     SplitRow,
 )
 from savo_collector.duplicates import Fingerprint, bands, is_near_duplicate
+from savo_collector.errors import ErasureCause
 from savo_collector.ports import Counts, Rejection, Sample, SampleState, Sightings
 from savo_contracts.envelope import Event
 from savo_contracts.samples import RejectionReason, SampleStored, Split
@@ -63,13 +64,11 @@ class DatabaseTransaction:
     session: AsyncSession
     outbox: Outbox
 
-    async def is_erased(self, scan_id: str, subject: str) -> bool:
-        scan = select(ErasedScanRow.scan_id).where(ErasedScanRow.scan_id == scan_id)
-        return bool(
-            await self.session.scalar(
-                scan.union_all(select(ErasedSubjectRow.subject).where(ErasedSubjectRow.subject == subject))
-            )
-        )
+    async def erasure_cause(self, scan_id: str, subject: str) -> ErasureCause | None:
+        scan = select(literal(ErasureCause.SCAN.value)).where(ErasedScanRow.scan_id == scan_id)
+        of_subject = select(literal(ErasureCause.SUBJECT.value)).where(ErasedSubjectRow.subject == subject)
+        cause = await self.session.scalar(scan.union_all(of_subject))
+        return ErasureCause(cause) if cause else None
 
     async def record_erased(self, *, scan_id: str | None = None, subject: str | None = None, at: datetime) -> None:
         if scan_id:
