@@ -66,7 +66,7 @@ class Demo:
         try:
             with self.display.shown():
                 await self._stages()
-        except (DemoError, TimeoutError) as error:
+        except DemoError as error:
             return self._explain(self.product.exit_error() or error)
         finally:
             if not self.plan.keep:
@@ -145,7 +145,9 @@ class Demo:
             scans, users = self.totals.scans - before, len({upload.user for upload in uploads})
             stage.detail = f"{scans} scans of {users} users; {unanswered} without an answer so far"
         if self.totals.confirmed == 0:
-            raise StageError("no scan was confirmed", "vision")
+            failed, refused = sum(self.totals.failed.values()), sum(self.totals.refused.values())
+            counts = f"{failed} failed ({_counts(self.totals.failed) or 'none'}), {refused} refused"
+            raise StageError(f"none of {len(uploads)} scans was confirmed: {counts}", "vision")
 
     async def _collected(self) -> None:
         """Wait until the product counts every sample, and every planted defect under its reason."""
@@ -205,18 +207,17 @@ class Demo:
             if wrong := count_mismatches(refused, self.planted):
                 raise StageError("the refused photos differ from the planted ones: " + "; ".join(wrong), "collector")
 
-    def _explain(self, error: Exception) -> int:
-        service = error.service if isinstance(error, DemoError) else "savo-up"
+    def _explain(self, error: DemoError) -> int:
         self.console.print(
-            f"the demo failed: {str(error) or 'a stage took too long'}",
+            f"the demo failed: {error}",
             style="bold red",
             markup=False,
             highlight=False,
             soft_wrap=True,
         )
-        if lines := self.product.last_lines(service):
+        if lines := self.product.last_lines(error.service):
             self.console.print(
-                f"last lines of {service}'s log (see {self.plan.data_dir / 'logs'}):",
+                f"last lines of {error.service}'s log (see {self.plan.data_dir / 'logs'}):",
                 style="red",
                 markup=False,
                 highlight=False,

@@ -118,10 +118,13 @@ class Phones:
 
     async def _finished(self, answer: httpx2.Response) -> dict[str, Any]:
         scan = _body(answer)
-        async with asyncio.timeout(ANSWER_TIMEOUT_SECONDS):
-            while scan["status"] == "queued":
-                await asyncio.sleep(0.25)
-                scan = _body(await self._request("GET", f"/v1/scans/{scan['scan_id']}"))
+        try:
+            async with asyncio.timeout(ANSWER_TIMEOUT_SECONDS):
+                while scan["status"] == "queued":
+                    await asyncio.sleep(0.25)
+                    scan = _body(await self._request("GET", f"/v1/scans/{scan['scan_id']}"))
+        except TimeoutError:
+            raise PhoneError(f"scan {scan['scan_id']} is still queued after {ANSWER_TIMEOUT_SECONDS:.0f} s") from None
         return scan
 
     async def _confirm(self, scan: dict[str, Any], upload: Upload) -> ScanOutcome:

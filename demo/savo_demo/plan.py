@@ -203,7 +203,7 @@ def _gate(environment: Mapping[str, str]) -> float | None:
     except ValueError:
         gate = -1.0
     if not 0 <= gate <= 1:
-        raise PlanError(f"DEMO_GATE={value!r} makes no sense: allowed is a number from 0 to 1")
+        raise PlanError(f"DEMO_GATE={value!r} is invalid; use a mAP@0.5 from 0 to 1")
     return gate
 
 
@@ -211,4 +211,4 @@ def _switch(environment: Mapping[str, str], name: str, default: bool) -> bool:
     value = environment.get(name, "").strip().lower()
     if value in {"", "0", "1", "true", "false"}:
         return default if value == "" else value in {"1", "true"}
-    raise PlanError(f"{name}={value!r} makes no sense: allowed is 0 or 1")
+    raise PlanError(f"{name}={value!r} is invalid; use 0, 1, true or false")

@@ -37,7 +37,7 @@ class Product:
     _process: asyncio.subprocess.Process | None = None
 
     async def start(self, environment: Mapping[str, str]) -> None:
-        """Start `savo up` and wait until it is ready. Raises `ProductError`, or `TimeoutError`."""
+        """Start `savo up` and wait until it is ready. Raises `ProductError`."""
         self._logs.mkdir(parents=True, exist_ok=True)
         with (self._logs / "savo-up.log").open("wb") as log:
             self._process = await asyncio.create_subprocess_exec(
@@ -48,15 +48,21 @@ class Product:
                 stderr=log,
                 start_new_session=True,
             )
-        async with asyncio.timeout(START_SECONDS):
-            while not self._up_file.is_file():
-                if self._process.returncode is not None:
-                    raise ProductError(f"`savo up` ended with exit code {self._process.returncode} before it was ready")
-                await asyncio.sleep(0.1)
+        await self._ready(self._process)
         started = json.loads(self._up_file.read_text(encoding="utf-8"))
         self.url, self.services = started["gateway_url"], started["services"]
         self._leave_a_core()
         self.client = httpx2.AsyncClient(base_url=self.url, timeout=20, trust_env=False)
+
+    async def _ready(self, process: asyncio.subprocess.Process) -> None:
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                while not self._up_file.is_file():
+                    if process.returncode is not None:
+                        raise ProductError(f"`savo up` ended with exit code {process.returncode} before it was ready")
+                    await asyncio.sleep(0.1)
+        except TimeoutError:
+            raise ProductError(f"stage start: `savo up` is not ready after {START_SECONDS:.0f} s") from None
 
     def _leave_a_core(self) -> None:
         """Bind the trainer to one core, so that scans have the other. Two cores train the small network no faster."""

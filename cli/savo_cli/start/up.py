@@ -206,7 +206,7 @@ async def _use_standin(plan: Plan, stack: AsyncExitStack, console: Console) -> N
     stack.push_async_callback(_end, task)
     stack.push_async_callback(process.stop)
     url = f"http://{HOST}:{port}"
-    await _wait_for(["stand-in"], lambda _: f"{url}/livez", [task])
+    await _wait_for(["stand-in"], lambda _: f"{url}/livez", [task], _logs_folder(plan))
     plan.environment |= {
         provider.base_url_variables[0]: f"{url}{provider.standin_path}" for provider in STANDIN_PROVIDERS
     }
@@ -221,7 +221,9 @@ async def _run(plan: Plan, stop: asyncio.Event, console: Console) -> int:
     stopped = asyncio.create_task(stop.wait())
     try:
         ready = asyncio.create_task(
-            _wait_for(plan.services, lambda name: (url := _url_of(plan, name)) and f"{url}/readyz", tasks)
+            _wait_for(
+                plan.services, lambda name: (url := _url_of(plan, name)) and f"{url}/readyz", tasks, _logs_folder(plan)
+            )
         )
         await asyncio.wait([ready, stopped], return_when=asyncio.FIRST_COMPLETED)
         if stop.is_set():
@@ -271,7 +273,7 @@ def _url_of(plan: Plan, service: str) -> str | None:
 
 
 async def _wait_for(
-    names: Sequence[str], url_of: Callable[[str], str | None], tasks: Sequence[asyncio.Task[None]]
+    names: Sequence[str], url_of: Callable[[str], str | None], tasks: Sequence[asyncio.Task[None]], logs: Path
 ) -> None:
     """Wait until each answers 200. Raises `ProcessFailedError`, or `FatalError` with the answers of those not ready."""
     answers = dict.fromkeys(names, "no answer yet")
@@ -283,7 +285,7 @@ async def _wait_for(
                     task.result()
             if asyncio.get_running_loop().time() > deadline:
                 pending = "; ".join(f"{name}: {answer}" for name, answer in answers.items())
-                raise FatalError(f"not ready within {READY_SECONDS:g} s: {pending}; see the logs in DATA_DIR/logs")
+                raise FatalError(f"not ready within {READY_SECONDS:g} s: {pending}; see the logs in {logs}")
             for name in list(answers):
                 if url := url_of(name):
                     answers[name] = await _ask(client, url)
@@ -327,7 +329,11 @@ def _printer(console: Console) -> Callable[[str], None]:
 
 
 def _log(plan: Plan, name: str) -> Path:
-    return plan.options.data_dir.resolve() / "logs" / f"{name}.log"
+    return _logs_folder(plan) / f"{name}.log"
+
+
+def _logs_folder(plan: Plan) -> Path:
+    return plan.options.data_dir.resolve() / "logs"
 
 
 def _up_file(plan: Plan) -> Path:

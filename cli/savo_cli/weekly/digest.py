@@ -118,4 +118,5 @@ def _write(path: Path, text: str) -> None:
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise CommandError(f"{path}: {error.strerror or error}") from error
+        problem = f"cannot write the digest to {path}: {error.strerror or error}"
+        raise CommandError(f"{problem}; choose another path with --html") from error

@@ -81,7 +81,7 @@ def send_mail(message: EmailMessage, server: MailServer) -> list[str]:
             connection.ehlo()
         elif server.user and not server.tls_from_the_start:
             refusal = f"{server.host} offers no TLS, and a password is not sent in the clear"
-            raise CommandError(f"{refusal}: use smtps://, or another port")
+            raise CommandError(f"{refusal}; in SMTP_URL use smtps://, or a port with STARTTLS (587)")
         if server.user:
             connection.login(server.user, server.password or "")
         return sorted(connection.send_message(message))

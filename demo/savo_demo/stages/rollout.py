@@ -56,7 +56,8 @@ class RolloutStage:
             return bool((await self.product.rollout()).get("experiment") == version)
 
         if not await wait_until(begun, BEGIN_SECONDS):
-            raise StageError(f"no rollout of {version} began within {BEGIN_SECONDS:.0f} s", "rollout")
+            problem = f"no rollout of {version} began within {BEGIN_SECONDS:.0f} s"
+            raise StageError(f"{problem}; see rollout.log", "rollout")
 
     async def _climb(self, phones: Phones, photos: list[SourcePhoto], stage: Stage, version: str) -> dict[str, Any]:
         """Let guests scan until the rollout ends, all have scanned, or time is up. Returns the rollout's report."""
@@ -85,7 +86,8 @@ class RolloutStage:
                     self.album.guest_uploads(photos, self.plan.max_guests), self.totals.add, until=over.is_set
                 )
         except TimeoutError:
-            self.display.note(f"the rollout did not end within {self.plan.rollout_seconds:.0f} s")
+            seconds = f"{self.plan.rollout_seconds:.0f} s"
+            self.display.note(f"the rollout is still in progress after {seconds}; see rollout.log")
         finally:
             over.set()
 

@@ -55,7 +55,8 @@ class TrainingStage:
             return run["state"] in ENDED
 
         if not await wait_until(ended, END_SECONDS):
-            raise StageError(f"the training run did not end within {END_SECONDS:.0f} s", "trainer")
+            problem = f"training run {run['id']} is still {run['state']} after {END_SECONDS:.0f} s"
+            raise StageError(f"{problem}; see trainer.log", "trainer")
         return run
 
 

@@ -25,7 +25,9 @@ def present_items(items: Iterable[ConfirmedItem]) -> tuple[ConfirmedItem, ...]:
     if not present:
         raise RejectedError(RejectionReason.NO_ITEMS, "every item was removed, so the photo has no labels")
     if boxless := sorted({item.label for item in present if item.bbox is None}):
-        raise RejectedError(RejectionReason.NEEDS_BOXES, f"items without a box: {', '.join(boxless)}")
+        raise RejectedError(
+            RejectionReason.NEEDS_BOXES, f"items without a box: {', '.join(boxless)}; draw a box for each or remove it"
+        )
     return present
 
 

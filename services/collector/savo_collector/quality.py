@@ -66,16 +66,19 @@ def require_quality(quality: Quality, policy: QualityPolicy) -> None:
     if quality.shorter_side < policy.min_side:
         raise RejectedError(
             RejectionReason.TOO_SMALL,
-            f"the shorter side has {quality.shorter_side} px, {policy.min_side} px are needed",
+            f"the shorter side has {quality.shorter_side} px, at least {policy.min_side} px are needed",
         )
     if quality.mean_luma < policy.min_mean_luma and quality.bright_luma < policy.min_bright_luma:
         figures = f"mean brightness is {quality.mean_luma:.0f}, 95th percentile {quality.bright_luma:.0f} (of 255)"
         raise RejectedError(
-            RejectionReason.DARK, f"{figures}; {policy.min_mean_luma:.0f} or {policy.min_bright_luma:.0f} is needed"
+            RejectionReason.DARK,
+            f"{figures}; "
+            f"mean >= {policy.min_mean_luma:.0f} or 95th percentile >= {policy.min_bright_luma:.0f} is needed",
         )
     if quality.sharpness < policy.min_sharpness:
         raise RejectedError(
-            RejectionReason.BLURRED, f"sharpness is {quality.sharpness:.1f}, {policy.min_sharpness:.1f} is needed"
+            RejectionReason.BLURRED,
+            f"sharpness is {quality.sharpness:.1f}, at least {policy.min_sharpness:.1f} is needed",
         )
 
 

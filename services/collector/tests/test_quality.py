@@ -53,5 +53,5 @@ def test_a_flat_dark_photo_is_dark_rather_than_blurred(draw: Callable[..., Any])
 
 
 def test_a_rejection_names_the_measured_value_and_the_limit() -> None:
-    with pytest.raises(RejectedError, match=r"sharpness is 0\.0, 5\.0 is needed"):
+    with pytest.raises(RejectedError, match=r"sharpness is 0\.0, at least 5\.0 is needed"):
         require_quality(measure(np.full((300, 400, 3), 200, np.uint8), 300), QualityPolicy())

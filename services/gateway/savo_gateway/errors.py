@@ -152,7 +152,7 @@ class ScanFailedError(GatewayError):
     title = "The scan failed"
 
     def __init__(self, scan_id: str, reason: str) -> None:
-        super().__init__(f"scan {scan_id!r} failed ({reason}); there is nothing to confirm")
+        super().__init__(f"scan {scan_id!r} failed ({reason}), so there is nothing to confirm; upload the photo again")
 
 
 class IdempotencyKeyReusedError(GatewayError):
@@ -171,7 +171,8 @@ class IdempotencyInProgressError(GatewayError):
 
     def __init__(self) -> None:
         super().__init__(
-            "the first request with this Idempotency-Key is still in progress; send the request again", retry_after=1
+            "the first request with this Idempotency-Key is still in progress; send the request again after 1 s",
+            retry_after=1,
         )
 
 

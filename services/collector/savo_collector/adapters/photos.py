@@ -46,7 +46,7 @@ def _upright(data: bytes, sha256: str) -> Photo:
     facts = probe(data)
     if facts.media_type not in EXTENSIONS:
         raise RejectedError(
-            RejectionReason.UNREADABLE, f"the photo is {facts.media_type}; samples are {', '.join(EXTENSIONS)}"
+            RejectionReason.UNREADABLE, f"unsupported type {facts.media_type}; allowed: {', '.join(EXTENSIONS)}"
         )
     if facts.orientation == 1:
         return Photo(sha256, data, facts.media_type, facts.width, facts.height, decode(data, target_side=MEASURED_SIDE))

@@ -23,17 +23,22 @@ class HttpRolloutClient:
     async def show(self) -> dict[str, Any]:
         answer = await self._ask("GET", None)
         if answer.status_code != httpx2.codes.OK:
-            raise RolloutUnavailableError(f"the rollout service answered {answer.status_code}")
+            raise self._unexpected(answer)
         return _document(answer)
 
     async def change(self, command: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         answer = await self._ask("PUT", command)
         if answer.is_server_error:
-            raise RolloutUnavailableError(f"the rollout service answered {answer.status_code}")
+            raise self._unexpected(answer)
         return answer.status_code, _document(answer)
 
     async def close(self) -> None:
         await self._client.aclose()
+
+    def _unexpected(self, answer: httpx2.Response) -> RolloutUnavailableError:
+        return RolloutUnavailableError(
+            f"the rollout service at {self._url} answered {answer.status_code}; see its log, then retry"
+        )
 
     async def _ask(self, method: str, command: dict[str, Any] | None) -> httpx2.Response:
         if self._url is None:

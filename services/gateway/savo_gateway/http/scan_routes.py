@@ -179,12 +179,15 @@ def _cursor(scan: Scan) -> str:
     return base64.urlsafe_b64encode(f"{scan.requested_at.isoformat()}|{scan.scan_id}".encode()).decode().rstrip("=")
 
 
+_WRONG_CURSOR = "this is not the next_cursor of an earlier answer; leave it out to start at the newest scan"
+
+
 def _read_cursor(cursor: str) -> tuple[datetime, str]:
     try:
         moment, _, scan_id = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode().partition("|")
         at = datetime.fromisoformat(moment)
     except (ValueError, binascii.Error) as error:
-        raise InvalidRequestError("cursor", "this is not the next_cursor of an earlier answer") from error
+        raise InvalidRequestError("cursor", _WRONG_CURSOR) from error
     if at.utcoffset() is None or not is_scan_id(scan_id):
-        raise InvalidRequestError("cursor", "this is not the next_cursor of an earlier answer")
+        raise InvalidRequestError("cursor", _WRONG_CURSOR)
     return at, scan_id

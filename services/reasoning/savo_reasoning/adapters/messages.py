@@ -8,4 +8,4 @@ MAX_OUTPUT_TOKENS = 4000
 
 TOO_LONG = "The recipes became too long to finish. Please ask again."
 UNREADABLE = "The recipe service's answer could not be read. Please ask again."
-FILTERED = "The recipe service would not answer for these ingredients."
+FILTERED = "The recipe service would not answer for these ingredients. Remove or rename an ingredient and ask again."

@@ -50,7 +50,7 @@ class OpenAiWriter:
         if response.status == "incomplete":
             raise NoRecipesError(TOO_LONG if received.is_cut_short else FILTERED, cost)
         if refusal := _refusal(response):
-            raise NoRecipesError(f"{FILTERED} It says: {refusal[:300]}", cost)
+            raise NoRecipesError(f"{FILTERED} Its reason: {refusal[:300]}", cost)
         if response.output_parsed is None:
             raise NoRecipesError(UNREADABLE, cost)
         return Answer(response.output_parsed, cost)
