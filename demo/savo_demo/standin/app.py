@@ -59,7 +59,7 @@ class StandIn:
         self.answered += 1
         if known is None:
             self.unknown += 1
-            log.warning("standin.unknown_photo", bytes=len(photo), known=len(self.index))
+            log.warning("standin.unknown_photo", photo_bytes=len(photo), known_photos=len(self.index))
             return detections([], schema), 0
         items = self.model.answer(known.truth, self.index.names, known.sha256)
         return detections(items, schema), len(items)

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any, cast
 
 from sqlalchemy import update
+from structlog.testing import capture_logs
 
 from savo_contracts.scans import FailureCode, ScanFailed, ScanRequested
 from savo_gateway.adapters.scan_store import SqlScans
@@ -49,6 +50,23 @@ async def test_the_first_result_or_failure_counts(gateway: GatewayHarness) -> No
     await gateway.deliver(completed(broken, tomato()))
     assert await status(gateway, done) == ("completed", None)
     assert await status(gateway, broken) == ("failed", "provider-failed")
+
+
+async def test_the_log_tells_an_unknown_scan_from_a_finished_one(gateway: GatewayHarness, jpeg: bytes) -> None:
+    done = await gateway.scan(jpeg)
+    unknown = done.model_copy(update={"scan_id": "elsewhere"})
+    await gateway.deliver(completed(done, tomato()))
+    with capture_logs() as logs:
+        for requested in (done, unknown):
+            await gateway.deliver(completed(requested, tomato()))
+            await gateway.deliver(failed(requested, gateway))
+    ignored = [(line["event"], line["reason"]) for line in logs if line["event"].endswith("_ignored")]
+    assert ignored == [
+        ("scan.completion_ignored", "already_finished"),
+        ("scan.failure_ignored", "already_finished"),
+        ("scan.completion_ignored", "unknown_scan"),
+        ("scan.failure_ignored", "unknown_scan"),
+    ]
 
 
 async def test_a_scan_without_an_answer_fails_half_a_minute_after_it_expired(

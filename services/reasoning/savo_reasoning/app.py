@@ -40,7 +40,7 @@ def build_writer(settings: ReasoningSettings) -> RecipeWriter:
         return DisabledWriter("a sandbox calls no provider, and this request has no recorded answer")
     if not settings.can_connect:
         missing = settings.chosen.key_variable
-        log.warning("recipes.disabled", missing=missing)
+        log.warning("recipes.disabled", missing_variable=missing)
         return DisabledWriter(f"the operator has not set {missing}")
     connection = settings.connection
     adapter = load_adapter("savo_reasoning.adapters", settings.provider, connection.provider)

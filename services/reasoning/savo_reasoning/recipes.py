@@ -69,7 +69,9 @@ class SuggestRecipes:
     async def _answer(self, requested: RecipesRequested) -> RecipesSuggested:
         try:
             answer = await self._ask(requested)
-            recipes = usable_recipes(answer, requested.ingredients)
+            recipes = usable_recipes(
+                answer, requested.ingredients, scan_id=requested.scan_id, provider=self.writer.provider
+            )
         except NoRecipesError as error:
             return self._suggested(requested, error=str(error), cost_usd=error.cost_usd)
         return self._suggested(requested, recipes=recipes, cost_usd=answer.cost_usd)
@@ -87,12 +89,12 @@ class SuggestRecipes:
         """The error with the user's message; the provider's own message goes to the operator's log."""
         scan_id, provider, reason = requested.scan_id, self.writer.provider, str(error)
         if isinstance(error, ProviderUnavailableError) and not isinstance(error, ProviderQuotaError):
-            log.warning("recipes.provider_busy", scan_id=scan_id, provider=provider, reason=reason)
+            log.warning("recipes.provider_unavailable", scan_id=scan_id, provider=provider, reason=reason)
             return NoRecipesError(BUSY)
         if isinstance(error, ProviderAnswerError):
             log.warning("recipes.answer_unusable", scan_id=scan_id, provider=provider, reason=reason)
             return NoRecipesError(UNUSABLE)
-        log.error("recipes.provider_refused", scan_id=scan_id, provider=provider, reason=reason)
+        log.error("recipes.provider_failed", scan_id=scan_id, provider=provider, reason=reason)
         return NoRecipesError(UNAVAILABLE)
 
     def _suggested(
@@ -124,28 +126,27 @@ def prompt_for(labels: Iterable[str]) -> Prompt:
     return Prompt(_INSTRUCTIONS, f"In my kitchen there is: {listed}. What can I cook?")
 
 
-def usable_recipes(answer: Answer, labels: Iterable[str]) -> tuple[Recipe, ...]:
+def usable_recipes(answer: Answer, labels: Iterable[str], *, scan_id: str, provider: str) -> tuple[Recipe, ...]:
     """The answer's recipes that are within the contract's limits. Raises `NoRecipesError` if there are none."""
-    known_labels = set(labels)
-    recipes = tuple(
-        recipe for answered in answer.cookbook.recipes if (recipe := _recipe(answered, known_labels)) is not None
-    )
+    known_labels, recipes = set(labels), list[Recipe]()
+    for answered in answer.cookbook.recipes:
+        try:
+            recipes.append(_recipe(answered, known_labels))
+        except ValidationError as error:
+            invalid_fields = [".".join(map(str, detail["loc"])) for detail in error.errors()]
+            log.warning("recipes.recipe_dropped", scan_id=scan_id, provider=provider, invalid_fields=invalid_fields)
     if not recipes:
         raise NoRecipesError(UNUSABLE, answer.cost_usd)
-    return recipes
+    return tuple(recipes)
 
 
-def _recipe(answered: AnsweredRecipe, labels: set[str]) -> Recipe | None:
+def _recipe(answered: AnsweredRecipe, labels: set[str]) -> Recipe:
+    """Raises `ValidationError`."""
     uses = tuple(label for text in answered.uses if (label := text.strip().lower().replace(" ", "_")) in labels)
-    try:
-        return Recipe(
-            title=answered.title,
-            ingredients=tuple(answered.ingredients),
-            uses=uses,
-            steps=tuple(answered.steps),
-            minutes=answered.minutes,
-        )
-    except ValidationError as error:
-        invalid_fields = [".".join(map(str, detail["loc"])) for detail in error.errors()]
-        log.warning("recipes.recipe_dropped", invalid_fields=invalid_fields)
-        return None
+    return Recipe(
+        title=answered.title,
+        ingredients=tuple(answered.ingredients),
+        uses=uses,
+        steps=tuple(answered.steps),
+        minutes=answered.minutes,
+    )

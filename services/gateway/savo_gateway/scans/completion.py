@@ -30,7 +30,8 @@ class FinishScans:
     async def complete(self, completed: ScanCompleted) -> None:
         confirmed = await self.scans.complete(completed, self.clock())
         if confirmed is None:
-            log.info("scan.completion_ignored", scan_id=completed.scan_id, reason="unknown scan, or finished before")
+            reason = await self._ignored_reason(completed.scan_id)
+            log.info("scan.completion_ignored", scan_id=completed.scan_id, reason=reason)
             return
         log.info("scan.completed", scan_id=completed.scan_id, served_by=completed.served_by, items=len(completed.items))
         count_confirmed(confirmed)
@@ -45,10 +46,14 @@ class FinishScans:
 
     async def fail(self, failed: ScanFailed) -> None:
         if not await self.scans.fail(failed, self.clock()):
-            log.info("scan.failure_ignored", scan_id=failed.scan_id, reason="unknown scan, or finished before")
+            reason = await self._ignored_reason(failed.scan_id)
+            log.info("scan.failure_ignored", scan_id=failed.scan_id, reason=reason)
             return
         log.info("scan.failed", scan_id=failed.scan_id, code=failed.code)
         self.waiters.wake(failed.scan_id)
+
+    async def _ignored_reason(self, scan_id: str) -> str:
+        return "already_finished" if await self.scans.find(scan_id) else "unknown_scan"
 
 
 @dataclass(frozen=True)
@@ -82,7 +87,7 @@ class SweepScans:
             else:
                 await self.scans.republish(scan)
         if queued:
-            log.info("scans.republished", scans=len(queued))
+            log.info("scans.republished", count=len(queued))
 
 
 def _expired(scan: Scan, now: datetime) -> ScanFailed:
