@@ -1,4 +1,4 @@
-"""Content of the weekly digest: the gateway's figures, rendered as HTML and as plain text."""
+"""Builds the weekly digest from the gateway's figures, and renders it as HTML and as plain text."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Erasure of samples: first the ledger entry, then the objects, then rows and counts. A repeat gives the same result.
+"""Erasure of samples: first the entry in the list of erasures, then the objects, then rows and counts.
 
-A collection that runs at the same time finds the ledger entry when it claims or records its sample. It then deletes
-what it wrote.
+A repeat gives the same result. A collection that runs at the same time finds the entry when it claims or records its
+sample, and deletes what it wrote.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The app's older form: /training/upload-image and /training/submit."""
+"""The app's legacy API: /training/upload-image and /training/submit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The collector's database on SQLAlchemy: samples, splits, rejections, counts and erasures."""
+"""The collector's database on SQLAlchemy: samples, splits, rejections, counts and the list of erasures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Records of access: people, authenticated callers, API keys and their scopes."""
+"""Data types of access: people, authenticated callers, API keys and their scopes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Projections behind the statistics, in SQL: events write rows, requests sum them.
+"""Figures of the statistics, and refused uploads by reason, in SQL: events write rows, requests sum them.
 
 Events may arrive twice and out of order, so each write compares times and keeps the newer values.
 """

@@ -1,4 +1,4 @@
-"""Kafka positions of each scan's events: those that the gateway read, and those that its outbox published."""
+"""Stores the Kafka offsets of each scan's events: those that the gateway read and those that its outbox published."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Records of confirmations: the request, its edits of single items, and what a confirmation changed.
+"""Data types of confirmations: the request, its edits of single items, and what a confirmation changed.
 
 An edit names an item of the result (kept, renamed, moved, removed) or a new one (added). `edit_merging` merges all
 edits of a scan.

@@ -1,6 +1,7 @@
-"""The app's older form: the app's own detections and the user's corrections, sent together.
+"""Legacy API of the app: POST /training/upload-image and /training/submit, turned into a confirmation.
 
-It leads to the same `scans.confirmed` event. The form is assumed from the app (docs/decisions/0007-training-submit.md).
+The app sends its own detections and the user's corrections together. The format is assumed from the
+app (docs/decisions/0007-training-submit.md).
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ class ReportedItem(BaseModel):
 
 
 class Report(BaseModel):
-    """The app's older form."""
+    """The body of POST /training/submit."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 

@@ -1,4 +1,4 @@
-"""Records of the statistics: sums from the database, and what /training/stats and /training/progress show."""
+"""Data types of the statistics: sums from the database, and what /training/stats and /training/progress show."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ __all__ = ["http_app"]
 
 TAGS = [
     {"name": "scans", "description": "Photos in, ingredients out, corrections back."},
-    {"name": "training", "description": "Training data: statistics, progress, and the app's older form."},
+    {"name": "training", "description": "Training data: statistics, progress, and the app's legacy API."},
     {"name": "recipes", "description": "Recipes for ingredients. Planned: no route yet."},
     {"name": "users", "description": "Users and their data. Planned: no route yet."},
     {"name": "admin", "description": "For operators: rollout, audit log, digests."},

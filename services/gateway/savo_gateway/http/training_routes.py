@@ -1,4 +1,4 @@
-"""/training routes: statistics, progress, and the app's older form of sending corrections."""
+"""/training routes: statistics, progress, and the app's legacy API for photos and corrections."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ async def upload_image(request: Request, use: Training, caller: TrainingCaller) 
     return KeptPhotoView(status="stored", image_hash=image.sha256, scan_id=scan_id, path=image.key)
 
 
-@router.post("/submit", summary="Corrections in the app's older form", status_code=202)
+@router.post("/submit", summary="Corrections in the app's legacy format", status_code=202)
 async def submit(report: Report, use: Training, caller: TrainingCaller) -> SubmittedView:
     person = person_for(caller, report.user_id)
     if await use.scans.find(report.scan_id):

@@ -1,4 +1,4 @@
-"""Records of a scan: the upload as sent, the new scan as stored, the scan with result and confirmation."""
+"""Data types of a scan: the upload as sent, the new scan as stored, the scan with result and confirmation."""
 
 from __future__ import annotations
 

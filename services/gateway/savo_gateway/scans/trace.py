@@ -1,4 +1,4 @@
-"""Trace summary: where a scan is between photo and sample, and what to do when it is stuck."""
+"""Status summary of a scan: where a scan is between photo and sample, and what to do when it is stuck."""
 
 from __future__ import annotations
 
