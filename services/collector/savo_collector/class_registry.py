@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from savo_collector.ports import Ledger, Sightings
+from savo_collector.ports import Ledger, UnknownLabelCounts
 from savo_contracts.documents import ClassList, IngredientClass
 from savo_contracts.ingredients import NormalisedName, normalise
 from savo_contracts.scans import ScanConfirmed
@@ -26,8 +26,8 @@ class ClassPolicy:
     users: int = 5
     samples: int = 30
 
-    def admits(self, sightings: Sightings) -> bool:
-        return sightings.users >= self.users and sightings.samples >= self.samples
+    def admits(self, counts: UnknownLabelCounts) -> bool:
+        return counts.users >= self.users and counts.samples >= self.samples
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,8 @@ class ClassRegistry:
     async def _qualifies(self, confirmed: ScanConfirmed, label: str) -> bool:
         subject = None if confirmed.anonymous else confirmed.subject
         async with self.ledger.transaction() as transaction:
-            sightings = await transaction.add_sighting(label, confirmed.scan_id, subject)
-        return self.policy.admits(sightings)
+            counts = await transaction.record_unknown_label(label, confirmed.scan_id, subject)
+        return self.policy.admits(counts)
 
 
 def _normalised(name: str) -> NormalisedName | None:

@@ -27,8 +27,8 @@ __all__ = [
     "Sample",
     "SampleState",
     "SampleStore",
-    "Sightings",
     "Transaction",
+    "UnknownLabelCounts",
 ]
 
 
@@ -128,16 +128,16 @@ class Counts:
     samples: int = 0
     bytes: int = 0
     """Of sample images."""
-    fresh: int = 0
+    new_samples: int = 0
     """Samples since the threshold was reached last."""
-    crossings: int = 0
+    threshold_count: int = 0
     """How often the threshold was reached."""
     counting_since: datetime | None = None
     """When the threshold was reached last or, before that, when the first sample was stored."""
 
 
 @dataclass(frozen=True)
-class Sightings:
+class UnknownLabelCounts:
     """How often a label without a class was confirmed."""
 
     users: int
@@ -193,15 +193,15 @@ class Transaction(Protocol):
     async def delete_rejection(self, scan_id: str) -> None: ...
 
     async def delete_scan(self, scan_id: str) -> None:
-        """Delete a scan's rejection and sightings."""
+        """Delete a scan's rejection and unknown labels."""
         ...
 
-    async def add_sighting(self, label: str, scan_id: str, subject: str | None) -> Sightings:
+    async def record_unknown_label(self, label: str, scan_id: str, subject: str | None) -> UnknownLabelCounts:
         """Record a label without a class, once per scan, and count it. `subject` is None for an anonymous scan."""
         ...
 
     async def delete_subject(self, subject: str) -> None:
-        """Delete a subject's rejections, sightings and split."""
+        """Delete a subject's rejections, unknown labels and split."""
         ...
 
     async def publish(self, event: Event, event_id: UUID) -> None:

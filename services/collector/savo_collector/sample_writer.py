@@ -113,7 +113,7 @@ class SampleWriter:
     async def _count(self, transaction: Transaction, sample: Sample) -> int:
         counts = await transaction.counts()
         await transaction.set_counts(with_new_sample(counts, sample.bytes, self.clock()))
-        return counts.crossings
+        return counts.threshold_count
 
     async def _require_space(self, transaction: Transaction, photo: Photo) -> None:
         if self.limit_bytes is None:

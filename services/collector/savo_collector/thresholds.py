@@ -30,7 +30,7 @@ def with_new_sample(counts: Counts, size: int, now: datetime) -> Counts:
         counts,
         samples=counts.samples + 1,
         bytes=counts.bytes + size,
-        fresh=counts.fresh + 1,
+        new_samples=counts.new_samples + 1,
         counting_since=counts.counting_since or now,
     )
 
@@ -40,8 +40,10 @@ def without_sample(counts: Counts, size: int, crossing: int) -> Counts:
 
     A sample from before the last crossing is not among the new samples, so their number stays.
     """
-    fresh = counts.fresh - (crossing == counts.crossings)
-    return replace(counts, samples=max(0, counts.samples - 1), bytes=max(0, counts.bytes - size), fresh=max(0, fresh))
+    new_samples = counts.new_samples - (crossing == counts.threshold_count)
+    return replace(
+        counts, samples=max(0, counts.samples - 1), bytes=max(0, counts.bytes - size), new_samples=max(0, new_samples)
+    )
 
 
 async def publish_if_reached(transaction: Transaction, policy: TrainingPolicy, now: datetime) -> bool:
@@ -56,13 +58,15 @@ async def publish_if_reached(transaction: Transaction, policy: TrainingPolicy, n
     event = TrainingThresholdReached(
         dataset=counts.dataset,
         reason=reason,
-        new_samples=counts.fresh,
+        new_samples=counts.new_samples,
         total_samples=counts.samples,
         threshold=policy.threshold,
         reached_at=now,
     )
     await transaction.publish(event, _crossing_id(counts))
-    await transaction.set_counts(replace(counts, fresh=0, crossings=counts.crossings + 1, counting_since=now))
+    await transaction.set_counts(
+        replace(counts, new_samples=0, threshold_count=counts.threshold_count + 1, counting_since=now)
+    )
     return True
 
 
@@ -73,12 +77,12 @@ async def check_thresholds(ledger: Ledger, policy: TrainingPolicy, now: datetime
 
 
 def _reason(counts: Counts, policy: TrainingPolicy, now: datetime) -> Literal["samples", "age"] | None:
-    if counts.fresh >= policy.threshold:
+    if counts.new_samples >= policy.threshold:
         return "samples"
-    if counts.fresh and counts.counting_since and now - counts.counting_since >= policy.every:
+    if counts.new_samples and counts.counting_since and now - counts.counting_since >= policy.every:
         return "age"
     return None
 
 
 def _crossing_id(counts: Counts) -> UUID:
-    return named_id(f"training-threshold/{counts.dataset}/{counts.crossings + 1}")
+    return named_id(f"training-threshold/{counts.dataset}/{counts.threshold_count + 1}")

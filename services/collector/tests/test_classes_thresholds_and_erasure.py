@@ -159,7 +159,7 @@ async def test_an_erased_scan_leaves_no_object_row_or_count_even_after_a_replay(
     assert event.sha256 == stored.sha256
     async with ledger.transaction() as transaction:
         counts = await transaction.counts()
-        assert (counts.samples, counts.bytes, counts.fresh) == (0, 0, 0)
+        assert (counts.samples, counts.bytes, counts.new_samples) == (0, 0, 0)
         assert await transaction.sample_of_scan("scan-1") is None
 
 

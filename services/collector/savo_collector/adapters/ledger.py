@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
@@ -18,12 +18,12 @@ from savo_collector.adapters.tables import (
     ErasedSubjectRow,
     RejectionRow,
     SampleRow,
-    SightingRow,
     SplitRow,
+    UnknownLabelRow,
 )
 from savo_collector.duplicates import Fingerprint, bands, is_near_duplicate
 from savo_collector.errors import ErasureCause
-from savo_collector.ports import Counts, Rejection, Sample, SampleState, Sightings
+from savo_collector.ports import Counts, Rejection, Sample, SampleState, UnknownLabelCounts
 from savo_contracts.envelope import Event
 from savo_contracts.samples import RejectionReason, SampleStored, Split
 from savo_contracts.scans import ScanConfirmed
@@ -155,11 +155,26 @@ class DatabaseTransaction:
             .mappings()
             .one()
         )
-        return Counts(**{name: value for name, value in row.items() if name != "turns"})
+        return Counts(
+            dataset=row["dataset"],
+            samples=row["samples"],
+            bytes=row["bytes"],
+            new_samples=row["fresh"],
+            threshold_count=row["crossings"],
+            counting_since=row["counting_since"],
+        )
 
     async def set_counts(self, counts: Counts) -> None:
         await self.session.execute(
-            update(CountsRow).where(CountsRow.dataset == counts.dataset).values(**asdict(counts))
+            update(CountsRow)
+            .where(CountsRow.dataset == counts.dataset)
+            .values(
+                samples=counts.samples,
+                bytes=counts.bytes,
+                fresh=counts.new_samples,
+                crossings=counts.threshold_count,
+                counting_since=counts.counting_since,
+            )
         )
 
     async def rejection_of(self, scan_id: str) -> Rejection | None:
@@ -190,19 +205,24 @@ class DatabaseTransaction:
         await self.session.execute(delete(RejectionRow).where(RejectionRow.scan_id == scan_id))
 
     async def delete_scan(self, scan_id: str) -> None:
-        for table in (RejectionRow, SightingRow):
+        for table in (RejectionRow, UnknownLabelRow):
             await self.session.execute(delete(table).where(table.scan_id == scan_id))
 
-    async def add_sighting(self, label: str, scan_id: str, subject: str | None) -> Sightings:
+    async def record_unknown_label(self, label: str, scan_id: str, subject: str | None) -> UnknownLabelCounts:
         await upsert(
-            self.session, SightingRow, {"label": label, "scan_id": scan_id, "subject": subject}, ["label", "scan_id"]
+            self.session,
+            UnknownLabelRow,
+            {"label": label, "scan_id": scan_id, "subject": subject},
+            ["label", "scan_id"],
         )
-        counted = select(func.count(SightingRow.subject.distinct()), func.count()).where(SightingRow.label == label)
+        counted = select(func.count(UnknownLabelRow.subject.distinct()), func.count()).where(
+            UnknownLabelRow.label == label
+        )
         users, samples = (await self.session.execute(counted)).one()
-        return Sightings(users, samples)
+        return UnknownLabelCounts(users, samples)
 
     async def delete_subject(self, subject: str) -> None:
-        for table in (RejectionRow, SightingRow, SplitRow):
+        for table in (RejectionRow, UnknownLabelRow, SplitRow):
             await self.session.execute(delete(table).where(table.subject == subject))
 
     async def publish(self, event: Event, event_id: UUID) -> None:

@@ -72,7 +72,7 @@ class RejectionRow(Base):
     """The `ScanConfirmed`, as JSON, from which the photo is collected later."""
 
 
-class SightingRow(Base):
+class UnknownLabelRow(Base):
     """A label without a class, confirmed in a scan."""
 
     __tablename__ = "sightings"
