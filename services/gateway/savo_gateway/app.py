@@ -11,7 +11,7 @@ from uuid import uuid4
 from starlette.types import ASGIApp
 
 from savo_gateway import handlers
-from savo_gateway.access.callers import AccessPolicy, CheckCaller, JwtPolicy, Mode, default_mode
+from savo_gateway.access.callers import AccessPolicy, Authenticator, JwtPolicy, Mode, default_mode
 from savo_gateway.access.rate_limits import RateLimit
 from savo_gateway.adapters.audit_store import SqlAuditLog
 from savo_gateway.adapters.digest_store import SqlDigests
@@ -23,12 +23,12 @@ from savo_gateway.adapters.reported_store import SqlReportedScans
 from savo_gateway.adapters.rollout_client import HttpRolloutClient
 from savo_gateway.adapters.scan_store import SqlScans
 from savo_gateway.confirmations.confirmation import ConfirmScan
-from savo_gateway.confirmations.submissions import KeepPhoto, SubmitReport
+from savo_gateway.confirmations.submissions import StoreReportedPhoto, SubmitReport
 from savo_gateway.figures.gauges import UpdateGauges
 from savo_gateway.figures.summaries import ShowProgress, ShowStats
 from savo_gateway.http.admin_routes import AdminUseCases
 from savo_gateway.http.application import http_app
-from savo_gateway.http.dependencies import Callers
+from savo_gateway.http.dependencies import CallerAuthentication
 from savo_gateway.http.page_routes import PageOptions
 from savo_gateway.http.scan_routes import ScanUseCases
 from savo_gateway.http.training_routes import TrainingUseCases
@@ -37,7 +37,7 @@ from savo_gateway.photos.storage import ReadPhoto, StorePhoto
 from savo_gateway.photos.uploads import UploadLimits
 from savo_gateway.rollout_mirror import RolloutMirror
 from savo_gateway.scans.acceptance import AcceptScan, ScanPolicy
-from savo_gateway.scans.completion import FinishScans, SweepScans
+from savo_gateway.scans.completion import ExpireScans, FinishScans
 from savo_gateway.scans.long_polling import PollFinishedScans, Waiters, WaitForScan
 from savo_gateway.settings import GatewaySettings
 from savo_runtime.messaging.consuming.subscriptions import Subscription
@@ -53,7 +53,7 @@ GAUGE_SECONDS = 15.0
 def build(settings: GatewaySettings, runtime: Runtime) -> Service:
     """The gateway, ready to be run."""
     components = Components.of(settings, runtime)
-    sweep = SweepScans(components.scans, components.finish, runtime.clock)
+    sweep = ExpireScans(components.scans, components.finish, runtime.clock)
     return Service(
         name="gateway",
         subscriptions=_subscriptions(components),
@@ -119,8 +119,8 @@ def _subscriptions(components: Components) -> list[Subscription]:
 
 def _http(settings: GatewaySettings, runtime: Runtime, components: Components) -> ASGIApp:
     return http_app(
-        callers=Callers(
-            CheckCaller(_access(settings), SqlKeys(runtime.database)),
+        callers=CallerAuthentication(
+            Authenticator(_access(settings), SqlKeys(runtime.database)),
             RateLimit(settings.rate_limit_per_minute, time.monotonic),
         ),
         scans=_scan_routes(settings, runtime, components),
@@ -155,7 +155,7 @@ def _training_routes(runtime: Runtime, components: Components) -> TrainingUseCas
     reported = SqlReportedScans(runtime.database)
     return TrainingUseCases(
         read_upload=components.read_upload,
-        keep_photo=KeepPhoto(components.store_photo, reported, runtime.clock, new_id),
+        store_reported_photo=StoreReportedPhoto(components.store_photo, reported, runtime.clock, new_id),
         submit=SubmitReport(components.scans, reported, components.confirm, runtime.clock),
         stats=ShowStats(components.figures, runtime.clock),
         progress=components.progress,

@@ -14,7 +14,7 @@ from savo_contracts.samples import SampleErased, SampleRejected, SampleStored
 from savo_contracts.scans import ScanCompleted, ScanFailed, StorageLocation
 from savo_contracts.training import TrainingFinished
 from savo_gateway.access.records import ApiKey, Person
-from savo_gateway.confirmations.records import ConfirmationRequest, Confirmed, KeptPhoto
+from savo_gateway.confirmations.records import ConfirmationRequest, Confirmed, ReportedPhoto
 from savo_gateway.figures.records import Figures, StoredFigures
 from savo_gateway.photos.uploads import Photo
 from savo_gateway.scans.records import IdempotencyClaim, JournalEntry, NewScan, Scan
@@ -105,11 +105,11 @@ class ScanStore(Protocol):
 class ReportedScans(Protocol):
     """Photos and results that the app sends by itself, without a scan by this product."""
 
-    async def keep_photo(self, scan_id: str, photo: Photo, person: Person | None, now: datetime) -> None:
+    async def store_reported_photo(self, scan_id: str, photo: Photo, person: Person | None, now: datetime) -> None:
         """Raises `InvalidRequestError` when the scan id belongs to another photo."""
         ...
 
-    async def kept_photo(self, image_hash: str, scan_id: str, person: Person | None) -> KeptPhoto | None:
+    async def reported_photo(self, image_hash: str, scan_id: str, person: Person | None) -> ReportedPhoto | None:
         """The photo, when it is this person's or came with this scan id."""
         ...
 

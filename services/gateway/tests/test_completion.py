@@ -12,7 +12,7 @@ from savo_contracts.scans import FailureCode, ScanFailed, ScanRequested
 from savo_gateway.adapters.scan_store import SqlScans
 from savo_gateway.adapters.tables import ScanRow
 from savo_gateway.ports import ScanStore
-from savo_gateway.scans.completion import FinishScans, SweepScans
+from savo_gateway.scans.completion import ExpireScans, FinishScans
 from savo_gateway.scans.long_polling import PollFinishedScans, Waiters, WaitForScan
 from savo_runtime.testing import RecordingOutbox
 from services.gateway.tests.events import completed, tomato
@@ -20,9 +20,9 @@ from services.gateway.tests.harness import GatewayHarness
 from services.gateway.tests.photos import photo
 
 
-def sweeper(gateway: Any) -> SweepScans:
+def sweeper(gateway: Any) -> ExpireScans:
     scans = SqlScans(gateway.runtime.database, gateway.runtime.outbox)
-    return SweepScans(scans, FinishScans(scans, Waiters(), gateway.clock), gateway.clock)
+    return ExpireScans(scans, FinishScans(scans, Waiters(), gateway.clock), gateway.clock)
 
 
 def failed(requested: ScanRequested, gateway: Any, code: FailureCode = FailureCode.PROVIDER_FAILED) -> ScanFailed:

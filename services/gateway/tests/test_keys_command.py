@@ -12,7 +12,7 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from savo_gateway.access.callers import AccessPolicy, CheckCaller, Mode
+from savo_gateway.access.callers import AccessPolicy, Authenticator, Mode
 from savo_gateway.access.records import Principal, Scope
 from savo_gateway.adapters.key_store import SqlKeys
 from savo_gateway.commands import register
@@ -42,7 +42,7 @@ def principal_of(key: str, folder: Path) -> Principal:
     async def check() -> Principal:
         database = Database.open(RuntimeSettings(data_dir=folder), "gateway")
         try:
-            return await CheckCaller(AccessPolicy(Mode.API_KEY), SqlKeys(database))({"x-api-key": key})
+            return await Authenticator(AccessPolicy(Mode.API_KEY), SqlKeys(database))({"x-api-key": key})
         finally:
             await database.close()
 

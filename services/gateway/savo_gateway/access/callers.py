@@ -14,7 +14,7 @@ from savo_gateway.access.records import DEFAULT_SCOPES, MAX_NAME, UNAUTHENTICATE
 from savo_gateway.errors import UnauthorizedError
 from savo_gateway.ports import KeyStore
 
-__all__ = ["AccessPolicy", "CheckCaller", "JwtPolicy", "Mode", "default_mode"]
+__all__ = ["AccessPolicy", "Authenticator", "JwtPolicy", "Mode", "default_mode"]
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
@@ -47,7 +47,7 @@ class AccessPolicy:
 
 
 @dataclass(frozen=True)
-class CheckCaller:
+class Authenticator:
     """From a request's headers to a principal."""
 
     policy: AccessPolicy

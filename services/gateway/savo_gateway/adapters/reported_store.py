@@ -13,7 +13,7 @@ from savo_contracts.scans import ScanCompleted, StorageLocation
 from savo_gateway.access.records import Person
 from savo_gateway.adapters.rows import subject_for
 from savo_gateway.adapters.tables import PhotoOwnerRow, ReportedPhotoRow, ScanRow, SubjectRow
-from savo_gateway.confirmations.records import KeptPhoto
+from savo_gateway.confirmations.records import ReportedPhoto
 from savo_gateway.errors import InvalidRequestError
 from savo_gateway.photos.uploads import Photo
 from savo_gateway.scans.records import ScanStatus
@@ -28,7 +28,7 @@ class SqlReportedScans:
 
     database: Database
 
-    async def keep_photo(self, scan_id: str, photo: Photo, person: Person | None, now: datetime) -> None:
+    async def store_reported_photo(self, scan_id: str, photo: Photo, person: Person | None, now: datetime) -> None:
         image = photo.ref.model_dump(mode="json")
         async with self.database.session() as session:
             await _refuse_another_photo(session, scan_id, photo.sha256)
@@ -48,7 +48,7 @@ class SqlReportedScans:
                     {"subject": subject, "sha256": photo.sha256, "image": image, "first_at": now},
                 )
 
-    async def kept_photo(self, image_hash: str, scan_id: str, person: Person | None) -> KeptPhoto | None:
+    async def reported_photo(self, image_hash: str, scan_id: str, person: Person | None) -> ReportedPhoto | None:
         async with self.database.session() as session:
             reported = await session.get(ReportedPhotoRow, scan_id)
             if reported is None or reported.sha256 != image_hash:
@@ -57,7 +57,7 @@ class SqlReportedScans:
                 await _claim(session, reported, person)
             elif not reported.anonymous and (person is None or await _subject_of(session, person) != reported.subject):
                 return None
-            return KeptPhoto(
+            return ReportedPhoto(
                 image=ImageRef.model_validate(reported.image),
                 subject=reported.subject,
                 anonymous=reported.anonymous,
@@ -107,12 +107,12 @@ async def _claim(session: AsyncSession, reported: ReportedPhotoRow, person: Pers
     await insert_once(session, PhotoOwnerRow, owner)
 
 
-async def _owned_photo(session: AsyncSession, image_hash: str, person: Person) -> KeptPhoto | None:
+async def _owned_photo(session: AsyncSession, image_hash: str, person: Person) -> ReportedPhoto | None:
     subject = await _subject_of(session, person)
     owned = await session.get(PhotoOwnerRow, (subject, image_hash)) if subject else None
     if owned is None:
         return None
-    return KeptPhoto(
+    return ReportedPhoto(
         image=ImageRef.model_validate(owned.image),
         subject=owned.subject,
         anonymous=False,

@@ -18,7 +18,7 @@ from savo_contracts.ingredients import normalise
 from savo_contracts.scans import Action, ConfirmedItem, ScanConfirmed, StorageLocation
 from savo_gateway.scans.records import Scan
 
-__all__ = ["ConfirmationRequest", "Confirmed", "IngredientName", "ItemEdit", "KeptPhoto", "canonical_label"]
+__all__ = ["ConfirmationRequest", "Confirmed", "IngredientName", "ItemEdit", "ReportedPhoto", "canonical_label"]
 
 
 def canonical_label(text: str) -> str:
@@ -110,7 +110,7 @@ class Confirmed:
 
 
 @dataclass(frozen=True, kw_only=True)
-class KeptPhoto:
+class ReportedPhoto:
     """A photo without a scan, from POST /training/upload-image."""
 
     image: ImageRef

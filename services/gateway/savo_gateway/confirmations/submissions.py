@@ -21,13 +21,13 @@ from savo_contracts.scans import Action, Arm, Detection, ScanCompleted, ServedBy
 from savo_gateway.access.records import Person
 from savo_gateway.confirmations.confirmation import ConfirmScan
 from savo_gateway.confirmations.edit_merging import SAME_BOX_IOU
-from savo_gateway.confirmations.records import ConfirmationRequest, IngredientName, ItemEdit, KeptPhoto
+from savo_gateway.confirmations.records import ConfirmationRequest, IngredientName, ItemEdit, ReportedPhoto
 from savo_gateway.errors import InvalidRequestError, NotInAnswerError, PhotoNotFoundError
 from savo_gateway.photos.storage import StorePhoto
 from savo_gateway.ports import ReportedScans, ScanStore
 from savo_gateway.scans.records import SCAN_ID, Scan
 
-__all__ = ["KeepPhoto", "Report", "ReportedItem", "SubmitReport"]
+__all__ = ["Report", "ReportedItem", "StoreReportedPhoto", "SubmitReport"]
 
 REPORTED_MODEL = "app-reported"
 """Model version of results that the app reports. They belong to no experiment, so they are no evidence."""
@@ -110,7 +110,7 @@ class Report(BaseModel):
 
 
 @dataclass(frozen=True)
-class KeepPhoto:
+class StoreReportedPhoto:
     """POST /training/upload-image: stores a photo without starting a scan."""
 
     store_photo: StorePhoto
@@ -125,7 +125,7 @@ class KeepPhoto:
         """
         photo = await self.store_photo(data)
         scan_id = scan_id or self.new_id()
-        await self.reported.keep_photo(scan_id, photo, person, self.clock())
+        await self.reported.store_reported_photo(scan_id, photo, person, self.clock())
         return scan_id, photo.ref
 
 
@@ -157,7 +157,7 @@ class SubmitReport:
             raise InvalidRequestError("original_detections", message) from error
 
     async def _add(self, report: Report, person: Person | None, device_info: str | None) -> None:
-        photo = await self.reported.kept_photo(report.image_hash, report.scan_id, person)
+        photo = await self.reported.reported_photo(report.image_hash, report.scan_id, person)
         if photo is None:
             raise PhotoNotFoundError(report.image_hash)
         report.check_size(photo.image)
@@ -166,7 +166,7 @@ class SubmitReport:
         )
 
 
-def _reported_result(report: Report, photo: KeptPhoto, now: datetime) -> ScanCompleted:
+def _reported_result(report: Report, photo: ReportedPhoto, now: datetime) -> ScanCompleted:
     detections = report.detections()
     confidences = [detection.confidence for detection in detections]
     return ScanCompleted(

@@ -10,7 +10,7 @@ from fastapi.telemetry import TelemetryConfig
 from savo_gateway.http import admin_routes, page_routes, problems, scan_routes, training_routes
 from savo_gateway.http.admin_routes import AdminUseCases
 from savo_gateway.http.body_limit import BodyLimit
-from savo_gateway.http.dependencies import Callers
+from savo_gateway.http.dependencies import CallerAuthentication
 from savo_gateway.http.page_routes import PageOptions
 from savo_gateway.http.scan_routes import ScanUseCases
 from savo_gateway.http.training_routes import TrainingUseCases
@@ -31,7 +31,7 @@ NO_TELEMETRY = TelemetryConfig(tracing=False, metrics=False, logs=False, operati
 
 def http_app(
     *,
-    callers: Callers,
+    callers: CallerAuthentication,
     scans: ScanUseCases,
     training: TrainingUseCases,
     admin: AdminUseCases,

@@ -7,14 +7,22 @@ from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Request
 
-from savo_gateway.access.callers import CheckCaller
+from savo_gateway.access.callers import Authenticator
 from savo_gateway.access.rate_limits import RateLimit
 from savo_gateway.access.records import Person, Principal, Scope, person_of
 from savo_gateway.errors import ScanNotFoundError
 from savo_gateway.ports import ScanStore
 from savo_gateway.scans.records import Scan, is_scan_id
 
-__all__ = ["Callers", "OpsCaller", "ScansCaller", "TrainingCaller", "find_visible", "person_for", "provided"]
+__all__ = [
+    "CallerAuthentication",
+    "OpsCaller",
+    "ScansCaller",
+    "TrainingCaller",
+    "find_visible",
+    "person_for",
+    "provided",
+]
 
 T = TypeVar("T")
 
@@ -30,14 +38,16 @@ def provided(kind: type[T]) -> Any:
 
 
 @dataclass(frozen=True)
-class Callers:
+class CallerAuthentication:
     """Authentication and rate limit of callers."""
 
-    check: CheckCaller
+    check: Authenticator
     rate_limit: RateLimit
 
 
-async def _caller(request: Request, callers: Annotated[Callers, provided(Callers)]) -> Principal:
+async def _caller(
+    request: Request, callers: Annotated[CallerAuthentication, provided(CallerAuthentication)]
+) -> Principal:
     principal = await callers.check(request.headers)
     if principal.limited:
         callers.rate_limit.take(principal.name)

@@ -127,7 +127,7 @@ class ConfirmationView(BaseModel):
     def of(cls, confirmation: Confirmation) -> Self:
         return cls(
             revision=confirmation.revision,
-            status="published" if confirmation.published else "waiting" if confirmation.counts else "refused",
+            status="published" if confirmation.published else "waiting" if confirmation.has_effect else "refused",
             items=list(confirmation.items),
             nothing_missing=confirmation.nothing_missing,
             confirmed_at=confirmation.confirmed_at,

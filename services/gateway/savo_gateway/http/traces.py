@@ -48,7 +48,7 @@ def _hops(scan: Scan, entries: Sequence[JournalEntry]) -> list[Hop]:
         "taken up": scan.result.taken_up_at if scan.result else None,
         "detected": scan.result.completed_at if scan.result else None,
         "answered": scan.finished_at,
-        "confirmed": scan.confirmation.confirmed_at if scan.confirmation and scan.confirmation.counts else None,
+        "confirmed": scan.confirmation.confirmed_at if scan.confirmation and scan.confirmation.has_effect else None,
         "expires": scan.expires_at if not scan.done else None,
     }
     hops = [Hop(hop=hop, at=at) for hop, at in known.items() if at]

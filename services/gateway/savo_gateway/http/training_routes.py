@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Request
 from pydantic import BaseModel
 
-from savo_gateway.confirmations.submissions import KeepPhoto, Report, SubmitReport
+from savo_gateway.confirmations.submissions import Report, StoreReportedPhoto, SubmitReport
 from savo_gateway.figures.records import Progress, TrainingStats
 from savo_gateway.figures.summaries import ShowProgress, ShowStats
 from savo_gateway.http.dependencies import TrainingCaller, find_visible, person_for, provided
@@ -30,7 +30,7 @@ class TrainingUseCases:
     """The use cases of these routes."""
 
     read_upload: UploadReader
-    keep_photo: KeepPhoto
+    store_reported_photo: StoreReportedPhoto
     submit: SubmitReport
     stats: ShowStats
     progress: ShowProgress
@@ -72,7 +72,7 @@ async def upload_image(request: Request, use: Training, caller: TrainingCaller) 
     upload = await use.read_upload(request)
     form = parse_form(PhotoForm, upload.fields)
     person = person_for(caller, form.user_id, form.device_id)
-    scan_id, image = await use.keep_photo(upload.photo, form.scan_id, person)
+    scan_id, image = await use.store_reported_photo(upload.photo, form.scan_id, person)
     return KeptPhotoView(status="stored", image_hash=image.sha256, scan_id=scan_id, path=image.key)
 
 

@@ -21,13 +21,13 @@ class StorePhoto:
     photos: Photos
     limits: UploadLimits
     refused: RefusedUploads
-    slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(4))
+    decode_slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(4))
     """Photos that are decoded at the same time: each takes a core and memory."""
 
     async def __call__(self, data: bytes) -> Photo:
         """Raises `UploadRefusedError`."""
         try:
-            async with self.slots:
+            async with self.decode_slots:
                 photo = await asyncio.to_thread(prepare, data, self.limits)
         except UploadRefusedError as refusal:
             await self.refused.count_refused_upload(refusal.reason.value)

@@ -14,7 +14,7 @@ from savo_gateway.ports import ScanStore
 from savo_gateway.scans.long_polling import Waiters
 from savo_gateway.scans.records import Scan
 
-__all__ = ["FinishScans", "SweepScans"]
+__all__ = ["ExpireScans", "FinishScans"]
 
 log = structlog.get_logger()
 
@@ -57,7 +57,7 @@ class FinishScans:
 
 
 @dataclass(frozen=True)
-class SweepScans:
+class ExpireScans:
     """Fails the scans that vision did not answer in time."""
 
     scans: ScanStore

@@ -139,7 +139,7 @@ class Confirmation:
     refused: tuple[RefusedConfirmation, ...] = ()
 
     @property
-    def counts(self) -> bool:
+    def has_effect(self) -> bool:
         """False: every revision came before the result and does not fit it."""
         return self.published or not self.refused
 

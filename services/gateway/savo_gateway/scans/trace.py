@@ -50,7 +50,7 @@ def summarize(scan: Scan, entries: Sequence[JournalEntry], now: datetime) -> Tra
         return _waiting(scan, entries, now)
     if scan.confirmation is None:
         return TraceSummary("answered; its user has not confirmed it yet")
-    if not scan.confirmation.counts:
+    if not scan.confirmation.has_effect:
         return TraceSummary("answered; the early confirmation of its user does not fit the answer, and has no effect")
     if scan.consent is False:
         return TraceSummary("confirmed, but no training sample: its user gave no consent")
