@@ -90,8 +90,8 @@ class Gateway:
         try:
             answer = self._client.request(method, path, **request)
         except (httpx2.TransportError, httpx2.InvalidURL, httpx2.UnsupportedProtocol) as error:
-            way_out = "start it with `savo up`, or give its address with --url"
-            raise CommandError(f"the gateway at {self.url} does not answer ({_reason(error)}); {way_out}") from error
+            hint = "start it with `savo up`, or give its address with --url"
+            raise CommandError(f"the gateway at {self.url} does not answer ({_reason(error)}); {hint}") from error
         if answer.is_success:
             return _document(answer)
         raise _refusal(answer)

@@ -24,7 +24,7 @@ def stats(samples: int = 0, megabytes: float = 0.0) -> dict[str, Any]:
 
 
 def found(figures: ServiceFigures) -> dict[str, Finding]:
-    return {finding.what: finding for finding in diagnose(figures)}
+    return {finding.subject: finding for finding in diagnose(figures)}
 
 
 def training(epoch: int, seconds: float) -> dict[str, Any]:
@@ -45,13 +45,17 @@ def training(epoch: int, seconds: float) -> dict[str, Any]:
 def test_no_data_because_collection_is_switched_off() -> None:
     data = found(ServiceFigures(stats=stats(), collector={("skipped", "collection-off"): 3}))["data"]
     assert data.state == "wrong"
-    assert "SAVO_COLLECT_TRAINING_DATA is false" in data.found
+    assert "SAVO_COLLECT_TRAINING_DATA is false" in data.observed
     assert "SAVO_COLLECT_TRAINING_DATA=true" in data.fix
 
 
 def test_no_data_because_photos_are_refused_names_the_commonest_reason() -> None:
     data = found(ServiceFigures(stats=stats(), progress={"refused_by_reason": {"dark": 1, "blurred": 5}}))["data"]
-    assert (data.state, "5 of them as blurred" in data.found, "SAVO_MIN_SHARPNESS" in data.fix) == ("wrong", True, True)
+    assert (data.state, "5 of them as blurred" in data.observed, "SAVO_MIN_SHARPNESS" in data.fix) == (
+        "wrong",
+        True,
+        True,
+    )
 
 
 def test_no_data_without_a_confirmed_scan_is_only_a_note() -> None:
@@ -63,7 +67,7 @@ def test_storage_is_reported_before_it_is_full(megabytes: float, state: str) -> 
     storage = found(
         ServiceFigures(stats=stats(9), storage_use={"samples": (1, 0.4e9), "objects": (megabytes * 1e6, 0.4e9)})
     )["storage"]
-    assert (storage.state, f"{megabytes} MB of 400 MB (SAVO_STORAGE_LIMIT_GB=0.4)" in storage.found) == (state, True)
+    assert (storage.state, f"{megabytes} MB of 400 MB (SAVO_STORAGE_LIMIT_GB=0.4)" in storage.observed) == (state, True)
 
 
 def test_a_sample_refused_for_storage_means_full_storage_whatever_the_figures_are() -> None:
@@ -78,7 +82,7 @@ def test_refused_uploads_are_reported_with_the_gateway_s_storage_figures() -> No
     ]
     assert storage.state == "wrong"
     assert (
-        storage.found
+        storage.observed
         == "981 kB of 600 kB (SAVO_STORAGE_LIMIT_GB=0.0006); 7 uploads were refused because storage was full"
     )
 
@@ -108,14 +112,14 @@ def test_sizes_have_a_readable_unit(count: float, text: str) -> None:
 def test_a_slow_training_is_reported_with_its_hours_and_faster_settings() -> None:
     slow = found(ServiceFigures(runs=(training(2, 600.0),)))["training run"]
     assert slow.state == "note"
-    assert "300 s each, 8.2 h to go" in slow.found
+    assert "300 s each, 8.2 h to go" in slow.observed
     assert "SAVO_TRAIN_DEVICE" in slow.fix
     assert found(ServiceFigures(runs=(training(50, 600.0),)))["training run"].state == "ok"
 
 
 def test_a_refused_model_is_reported_with_the_place_of_its_reason() -> None:
     model = found(ServiceFigures(refused_models={"v3": 0.0, "/models/best.onnx": 2.0}))["model"]
-    assert (model.state, "/models/best.onnx" in model.found, "models.refused" in model.fix) == ("wrong", True, True)
+    assert (model.state, "/models/best.onnx" in model.observed, "models.refused" in model.fix) == ("wrong", True, True)
     assert "model" not in found(ServiceFigures(refused_models={"v3": 0.0}))
 
 

@@ -12,7 +12,11 @@ __all__ = ["Finding"]
 class Finding:
     """A checked subject, its state and the next step. `wrong` keeps the product from working, a `note` does not."""
 
-    what: str
+    subject: str
     state: Literal["ok", "note", "wrong"]
-    found: str
+    observed: str
     fix: str = ""
+
+    def as_json(self) -> dict[str, str]:
+        """The object of `savo doctor --json`."""
+        return {"what": self.subject, "state": self.state, "found": self.observed, "fix": self.fix}

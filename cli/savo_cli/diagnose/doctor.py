@@ -10,7 +10,6 @@ import socket
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import redirect_stderr
-from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
@@ -38,7 +37,7 @@ from savo_runtime.settings import RuntimeSettings, installed_settings, known_var
 from savo_runtime.storage.factory import open_store
 from savo_runtime.telemetry.logs import configure_command_logs
 
-__all__ = ["Finding", "doctor", "examine"]
+__all__ = ["Finding", "doctor", "run_checks"]
 
 _SECONDS = 8.0
 _FREE_GB = 8.0
@@ -47,12 +46,12 @@ _MARKS = {"ok": "green", "note": "yellow", "wrong": "red"}
 
 def doctor(url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
     """Check settings, dependencies and running services, and say what to fix. Exit 1 if something is wrong."""
-    findings = list(examine(url, key))
-    print_json([asdict(finding) for finding in findings]) if as_json else _print(findings)
+    findings = list(run_checks(url, key))
+    print_json([finding.as_json() for finding in findings]) if as_json else _print(findings)
     raise typer.Exit(int(any(finding.state == "wrong" for finding in findings)))
 
 
-def examine(url: str | None = None, key: str | None = None) -> Iterator[Finding]:
+def run_checks(url: str | None = None, key: str | None = None) -> Iterator[Finding]:
     """Every check in turn. `url` and `key` are the gateway's."""
     yield _python()
     yield _disk()
@@ -312,6 +311,6 @@ def _log_of(service: str, running: RunningServices) -> str:
 def _print(findings: list[Finding]) -> None:
     table = Table(box=None, show_header=False, pad_edge=False)
     for finding in findings:
-        found = finding.found + (f"\n→ {finding.fix}" if finding.fix and finding.state != "ok" else "")
-        table.add_row(Text(finding.state, style=_MARKS[finding.state]), Text(finding.what), Text(found))
+        observed = finding.observed + (f"\n→ {finding.fix}" if finding.fix and finding.state != "ok" else "")
+        table.add_row(Text(finding.state, style=_MARKS[finding.state]), Text(finding.subject), Text(observed))
     table_console().print(table)

@@ -15,7 +15,7 @@ import typer
 from rich.table import Table
 
 from savo_cli.options import AsJson, Key, Url
-from savo_cli.topics.broker import SANDBOX_NAMES, Kafka, broker_settings, is_sandbox_name, known_topic, on_kafka
+from savo_cli.topics.broker import SANDBOX_NAMES, Kafka, broker_settings, is_sandbox_name, known_topic, run_with_kafka
 from savo_cli.topics.selection import ScanIds, Subjects, Types, Users, Where, selection_of
 from savo_contracts.confidence import CONFIDENCE_THRESHOLD
 from savo_contracts.topics import SCANS_COMPLETED, SCANS_REQUESTED, Topic
@@ -178,8 +178,8 @@ def _copy_records(
 ) -> ReplayReport:
     with progress_bar(request.topic.name, shown=not quiet) as on_progress:
         if dry_run:
-            return on_kafka(preview_replay(settings, request, on_progress=on_progress))
-        return on_kafka(Replay(settings, request, by=this_user(), rate=rate, on_progress=on_progress).run())
+            return run_with_kafka(preview_replay(settings, request, on_progress=on_progress))
+        return run_with_kafka(Replay(settings, request, by=this_user(), rate=rate, on_progress=on_progress).run())
 
 
 def _print(report: ReplayReport, settings: RuntimeSettings) -> None:

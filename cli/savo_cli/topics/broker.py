@@ -17,7 +17,7 @@ from savo_runtime.errors import DependencyDownError, SavoError
 from savo_runtime.settings import RuntimeSettings, load_settings
 from savo_runtime.telemetry.logs import configure_command_logs
 
-__all__ = ["SANDBOX_NAMES", "Kafka", "Sandbox", "broker_settings", "is_sandbox_name", "known_topic", "on_kafka"]
+__all__ = ["SANDBOX_NAMES", "Kafka", "Sandbox", "broker_settings", "is_sandbox_name", "known_topic", "run_with_kafka"]
 
 Kafka = Annotated[
     str | None,
@@ -86,11 +86,11 @@ def known_topic(name: str) -> Topic[Any]:
         raise WrongUseError(str(unknown.args[0])) from unknown
 
 
-def on_kafka(work: Coroutine[Any, Any, T]) -> T:
+def run_with_kafka(coroutine: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine that uses Kafka. Its errors become a `CommandError`."""
     try:
-        return asyncio.run(work)
-    except DependencyDownError as away:
-        raise CommandError(f"{away}; check its address, or give another with --kafka HOST:PORT") from away
+        return asyncio.run(coroutine)
+    except DependencyDownError as error:
+        raise CommandError(f"{error}; check its address, or give another with --kafka HOST:PORT") from error
     except (SavoError, ValueError) as error:
         raise CommandError(str(error)) from error

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from savo_cli.options import AsJson, Key, Url
-from savo_cli.topics.broker import Kafka, Sandbox, broker_settings, on_kafka
+from savo_cli.topics.broker import Kafka, Sandbox, broker_settings, run_with_kafka
 from savo_cli.topics.sandboxes import require_sandbox
 from savo_cli.topics.selection import ScanIds, Subjects, Types, Users, Where, selection_of
 from savo_contracts.topics import SERVICES, TOPICS, dead_letter_topics
@@ -60,7 +60,7 @@ def list_dead_letters(
     settings = broker_settings(kafka, sandbox)
     selected = DeadLetterSelection(_known(topics), _services(services), frozenset(reasons or ()))
     require_sandbox(settings)
-    rows = _rows(on_kafka(_read(settings, selected)), settings)
+    rows = _rows(run_with_kafka(_read(settings, selected)), settings)
     print_json(rows) if as_json else _print_rows(rows, chosen=bool(topics or services or reasons))
 
 
@@ -85,7 +85,7 @@ def show(
     )
     settings = broker_settings(kafka, sandbox)
     require_sandbox(settings)
-    found = on_kafka(_read(settings, selected))[-limit:]
+    found = run_with_kafka(_read(settings, selected))[-limit:]
     if as_json:
         print_json([_facts(dead_letter) for dead_letter in found])
         return
@@ -138,10 +138,10 @@ def redrive(
     selected = replace(selected, selection=events_selected)
     require_sandbox(settings)
     task = Redrive(settings, selected, by=this_user(), reason=why, rate=rate, limit=limit, dry_run=dry_run)
-    report = on_kafka(task.run())
+    report = run_with_kafka(task.run())
     if (reasons or places) and report.is_empty:
         others = replace(selected, reasons=frozenset(), locations=frozenset())
-        raise CommandError(_none_selected_text(on_kafka(_read(settings, others))))
+        raise CommandError(_none_selected_text(run_with_kafka(_read(settings, others))))
     print_json(report.as_json()) if as_json else _print_report(report)
     if report.refused:
         raise typer.Exit(1)

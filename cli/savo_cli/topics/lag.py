@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from savo_cli.options import AsJson
-from savo_cli.topics.broker import Kafka, broker_settings, known_topic, on_kafka
+from savo_cli.topics.broker import Kafka, broker_settings, known_topic, run_with_kafka
 from savo_contracts.topics import TOPICS
 from savo_operations.lag import group_positions
 from savo_runtime.command_line.output import print_json, reported_errors, table_console
@@ -29,7 +29,9 @@ def lag(
     Asks Kafka, so it also covers services that are down.
     """
     topics = [known_topic(name) for name in names] if names else list(TOPICS)
-    places = [place for place in on_kafka(group_positions(broker_settings(kafka), topics)) if everything or place.lag]
+    places = [
+        place for place in run_with_kafka(group_positions(broker_settings(kafka), topics)) if everything or place.lag
+    ]
     if as_json:
         print_json([_facts(place) for place in places])
     elif places:

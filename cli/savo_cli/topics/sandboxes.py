@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from savo_cli.options import AsJson
-from savo_cli.topics.broker import SANDBOX_NAMES, Kafka, broker_settings, is_sandbox_name, on_kafka
+from savo_cli.topics.broker import SANDBOX_NAMES, Kafka, broker_settings, is_sandbox_name, run_with_kafka
 from savo_operations.replay.sandbox_removal import Sandbox, find_sandbox, list_sandboxes, remove_sandbox
 from savo_runtime.command_line.output import CommandError, print_json, reported_errors, table_console
 from savo_runtime.errors import DependencyDownError, SavoError
@@ -32,14 +32,14 @@ def drop_sandbox(
     settings, has_broker = _settings(kafka)
     if not is_sandbox_name(name):
         raise typer.BadParameter(f"{name!r} is not a sandbox name: {SANDBOX_NAMES}{_others(settings, has_broker)}")
-    found = on_kafka(find_sandbox(settings, name, on_kafka=has_broker))
+    found = run_with_kafka(find_sandbox(settings, name, on_kafka=has_broker))
     if found.has_only_undeletable_topics:
         raise CommandError(f"there is nothing of sandbox {name} to delete: {_TOPICS_STAY}")
     if not found.exists:
         raise CommandError(f"there is no sandbox {name}{_others(settings, has_broker)}")
     if not yes:
         _ask(found)
-    on_kafka(remove_sandbox(settings, found))
+    run_with_kafka(remove_sandbox(settings, found))
     print_json(found.as_json()) if as_json else _print(found)
 
 
@@ -56,8 +56,8 @@ def require_sandbox(settings: RuntimeSettings) -> None:
     """Check that the sandbox to read exists. Raises `CommandError` naming those that do."""
     try:
         is_missing = settings.sandbox is not None and settings.sandbox not in list_sandboxes(settings)
-    except DependencyDownError as away:
-        raise CommandError(f"{away}; check its address, or give another with --kafka HOST:PORT") from away
+    except DependencyDownError as error:
+        raise CommandError(f"{error}; check its address, or give another with --kafka HOST:PORT") from error
     if is_missing:
         raise CommandError(f"there is no sandbox {settings.sandbox}{hint_at_sandboxes(settings)}")
 

@@ -14,7 +14,7 @@ from aiokafka import ConsumerRecord
 from rich.console import Console
 
 from savo_cli.options import AsJson, Key, Url
-from savo_cli.topics.broker import Kafka, Sandbox, broker_settings, known_topic, on_kafka
+from savo_cli.topics.broker import Kafka, Sandbox, broker_settings, known_topic, run_with_kafka
 from savo_cli.topics.sandboxes import require_sandbox
 from savo_cli.topics.selection import ScanIds, Subjects, Types, Users, Where, selection_of
 from savo_contracts.topics import TOPICS, Topic, dead_letter_topics
@@ -84,7 +84,7 @@ def tail(
     first, last = _range("start" if from_start else since, until)
     selection = selection_of(scan_ids, users, subjects, types, where, topics=topics.values(), url=url, key=key)
     require_sandbox(settings)
-    on_kafka(Tail(settings, topics, selection, limit, as_json=as_json, raw=raw, checked=check).run(first, last))
+    run_with_kafka(Tail(settings, topics, selection, limit, as_json=as_json, raw=raw, checked=check).run(first, last))
 
 
 @dataclass(frozen=True)
