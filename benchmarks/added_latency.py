@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.load import http_client, run_load
-from benchmarks.measurement import RESAMPLES, SEED, Figure, middle_95, rounds
+from benchmarks.measurement import RESAMPLES, SEED, Figure, percentile_interval, rounds
 from benchmarks.photo_to_boxes import confident_model, photos
 from benchmarks.product import Broker, Product, broker, custom_model_settings, distinct_forms, product
 from savo_detection.detector import Detector
@@ -44,8 +44,8 @@ class RoundMedians:
     scan: list[float] = field(default_factory=list)
     detection: list[float] = field(default_factory=list)
 
-    def added(self, turns: Sequence[int]) -> float:
-        return statistics.median(self.scan[turn] - self.detection[turn] for turn in turns)
+    def added(self, round_indexes: Sequence[int]) -> float:
+        return statistics.median(self.scan[index] - self.detection[index] for index in round_indexes)
 
 
 def figures() -> Iterator[Figure]:
@@ -99,10 +99,10 @@ async def _measure(served: Product, detector: Detector) -> RoundMedians:
     medians, photo = RoundMedians(), photos()["512 px"]
     forms = distinct_forms(photo)
     async with http_client() as client:
-        for turn in range(-1, ROUNDS):
+        for number in range(-1, ROUNDS):
             scans = await run_load(1, lambda: served.scan(client, next(forms)), SCANS)
             detections = [_seconds_of(partial(detector.detect, photo)) for _ in range(SCANS)]
-            if turn >= 0:
+            if number >= 0:
                 medians.scan.append(1000 * statistics.median(scans.seconds))
                 medians.detection.append(1000 * statistics.median(detections))
     return medians
@@ -115,9 +115,11 @@ def _seconds_of(action: Callable[[], object]) -> float:
 
 
 def _figure(medians: RoundMedians, note: str) -> Figure:
-    draw, turns = random.Random(SEED), range(len(medians.scan))
-    added = medians.added(turns)
-    ratios = sorted(LIMIT_MS / medians.added(draw.choices(turns, k=len(turns))) for _ in range(RESAMPLES))
+    draw, round_indexes = random.Random(SEED), range(len(medians.scan))
+    added = medians.added(round_indexes)
+    ratios = sorted(
+        LIMIT_MS / medians.added(draw.choices(round_indexes, k=len(round_indexes))) for _ in range(RESAMPLES)
+    )
     parts = f"scan {statistics.median(medians.scan):.1f} ms, detection {statistics.median(medians.detection):.1f} ms"
     return Figure(
         "added to one detection, p50",
@@ -126,6 +128,6 @@ def _figure(medians: RoundMedians, note: str) -> Figure:
         "limit",
         LIMIT_MS,
         LIMIT_MS / added,
-        *middle_95(ratios),
+        *percentile_interval(ratios),
         f"{parts}; {note}",
     )

@@ -28,7 +28,7 @@ from pathlib import Path
 import httpx2
 
 from benchmarks.load import http_client
-from benchmarks.measurement import RESAMPLES, SEED, Figure, middle_95, rounds
+from benchmarks.measurement import RESAMPLES, SEED, Figure, percentile_interval, rounds
 from benchmarks.photo_to_boxes import confident_model, photos
 from benchmarks.product import READY_SECONDS, Broker, Product, best_engine, broker, distinct_forms, product
 from savo_contracts.documents import GoldenBox, GoldenPicture, ModelReport, model_key
@@ -58,14 +58,16 @@ def figures() -> Iterator[Figure]:
     ):
         log = asyncio.run(run_swaps(served, running_broker, Registry(RuntimeSettings(data_dir=Path(folder)))))
     draw, pairs = random.Random(SEED), log.gaps()
-    pause = excess(pairs, p99)
-    drawn = sorted(excess(draw.choices(pairs, k=len(pairs)), p99) for _ in range(RESAMPLES))
+    pause = quantile_difference(pairs, p99)
+    drawn = sorted(quantile_difference(draw.choices(pairs, k=len(pairs)), p99) for _ in range(RESAMPLES))
     ratios = [LIMIT_MS / max(MIN_MS, pause_ms) for pause_ms in reversed(drawn)]
     failed = f"{len(log.failures)} of {len(log.answers) + len(log.failures)} scans failed"
-    middle = excess(pairs, statistics.median)
+    middle = quantile_difference(pairs, statistics.median)
     note = f"{failed}; p50 {middle:.0f} ms; {CLIENTS} clients; {engine}; {running_broker.description}"
     name = f"pause of {len(pairs)} hot swaps, p99"
-    yield Figure(name, "ms", pause, "limit", LIMIT_MS, LIMIT_MS / max(MIN_MS, pause), *middle_95(ratios), note)
+    yield Figure(
+        name, "ms", pause, "limit", LIMIT_MS, LIMIT_MS / max(MIN_MS, pause), *percentile_interval(ratios), note
+    )
     for reason in sorted(set(log.failures)):
         sys.stderr.write(f"a scan failed during the swaps: {reason}\n")
 
@@ -74,7 +76,7 @@ def p99(values: Sequence[float]) -> float:
     return sorted(values)[ceil(0.99 * len(values)) - 1]
 
 
-def excess(pairs: Sequence[tuple[float, float]], quantile: Callable[[Sequence[float]], float]) -> float:
+def quantile_difference(pairs: Sequence[tuple[float, float]], quantile: Callable[[Sequence[float]], float]) -> float:
     """A quantile of the swaps' gaps minus that of the gaps without a swap."""
     swaps, without_swap = zip(*pairs, strict=True)
     return quantile(swaps) - quantile(without_swap)

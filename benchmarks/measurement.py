@@ -48,20 +48,24 @@ def rounds(usual: int) -> int:
     return usual * LONG if long_run() else usual
 
 
-def in_turn(contenders: dict[str, Callable[[], object]], *, rounds: int, warm_up: int = 2) -> dict[str, list[float]]:
+def run_interleaved(
+    contenders: dict[str, Callable[[], object]], *, rounds: int, warm_up: int = 2
+) -> dict[str, list[float]]:
     """Seconds of each contender in each round. The order of contenders rotates with each round."""
     names = list(contenders)
     seconds: dict[str, list[float]] = {name: [] for name in names}
-    for turn in range(-warm_up, rounds):
-        for name in names[turn % len(names) :] + names[: turn % len(names)]:
+    for number in range(-warm_up, rounds):
+        for name in names[number % len(names) :] + names[: number % len(names)]:
             started = time.perf_counter()
             contenders[name]()
-            if turn >= 0:
+            if number >= 0:
                 seconds[name].append(time.perf_counter() - started)
     return seconds
 
 
-def faster(name: str, ours: Sequence[float], peer_name: str, peer: Sequence[float], *, note: str = "") -> Figure:
+def paired_speedup(
+    name: str, ours: Sequence[float], peer_name: str, peer: Sequence[float], *, note: str = ""
+) -> Figure:
     """From paired seconds: median milliseconds, and the median of the peer's time ÷ ours. Above 1, ours is faster."""
     ratios = [peer_seconds / our_seconds for our_seconds, peer_seconds in zip(ours, peer, strict=True)]
     lower, upper = interval(ratios)
@@ -78,7 +82,7 @@ def faster(name: str, ours: Sequence[float], peer_name: str, peer: Sequence[floa
     )
 
 
-def over_rounds(
+def bootstrap_ratio(
     name: str,
     unit: str,
     ours: Sequence[T],
@@ -92,22 +96,24 @@ def over_rounds(
     """A figure over all rounds, such as a quantile. The bootstrap resamples whole rounds, paired with the peer's."""
 
     def ratio(drawn: Sequence[int]) -> float:
-        our_figure, peer_figure = figure([ours[turn] for turn in drawn]), figure([peer[turn] for turn in drawn])
+        our_figure, peer_figure = figure([ours[index] for index in drawn]), figure([peer[index] for index in drawn])
         return our_figure / peer_figure if higher_is_better else peer_figure / our_figure
 
-    turns = range(len(ours))
+    round_indexes = range(len(ours))
     draw = random.Random(SEED)
-    ratios = sorted(ratio(draw.choices(turns, k=len(turns))) for _ in range(RESAMPLES))
-    return Figure(name, unit, figure(ours), peer_name, figure(peer), ratio(turns), *middle_95(ratios), note)
+    ratios = sorted(ratio(draw.choices(round_indexes, k=len(round_indexes))) for _ in range(RESAMPLES))
+    return Figure(
+        name, unit, figure(ours), peer_name, figure(peer), ratio(round_indexes), *percentile_interval(ratios), note
+    )
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
     """95 % interval of the median, by bootstrap with a fixed seed."""
     draw = random.Random(SEED)
     medians = sorted(statistics.median(draw.choices(values, k=len(values))) for _ in range(RESAMPLES))
-    return middle_95(medians)
+    return percentile_interval(medians)
 
 
-def middle_95(drawn: Sequence[float]) -> tuple[float, float]:
+def percentile_interval(drawn: Sequence[float]) -> tuple[float, float]:
     """Bounds of the middle 95 % of `RESAMPLES` sorted values."""
     return drawn[int(0.025 * RESAMPLES)], drawn[int(0.975 * RESAMPLES) - 1]

@@ -29,7 +29,7 @@ import numpy as np
 import onnxruntime
 from PIL import Image
 
-from benchmarks.measurement import Figure, faster, in_turn, rounds
+from benchmarks.measurement import Figure, paired_speedup, rounds, run_interleaved
 from savo_demo.drawing.scenes import draw_scenes
 from savo_detection.detector import Detector, plain_export_path
 from savo_detection.engines.backends import BUILDERS, ONNX_RUNTIME, REDUCED_PRECISION, Engine
@@ -56,7 +56,7 @@ def figures() -> Iterator[Figure]:
     detectors = {ONNX_RUNTIME: Detector.load(model), best.choice.engine: best, **reduced_precision_detectors(model)}
     with ThreadPoolExecutor(usable_cpus()) as threads:
         for size, photo in photos().items():
-            turns: dict[str, Callable[[], object]] = {
+            contenders: dict[str, Callable[[], object]] = {
                 **{
                     engine: partial(_concurrently, threads, detector.detect, photo)
                     for engine, detector in detectors.items()
@@ -68,7 +68,7 @@ def figures() -> Iterator[Figure]:
                 "Pillow + ONNX Runtime": partial(_sequentially, plain_loop(plain), photo),
                 **_engine_alone(threads, model, best, photo),
             }
-            seconds = in_turn(turns, rounds=ROUNDS)
+            seconds = run_interleaved(contenders, rounds=ROUNDS)
             limit = [min(pair) for pair in zip(seconds.pop(SEQUENTIAL), seconds.pop(CONCURRENT), strict=True)]
             for engine in detectors:
                 for peer in (name for name in seconds if name not in detectors):
@@ -135,7 +135,7 @@ def _one_per_thread(make: Callable[[Path], Detect], model: Path) -> Detect:
 
 
 def _of_one_photo(name: str, ours: list[float], peer_name: str, peer: list[float]) -> Figure:
-    return faster(
+    return paired_speedup(
         name,
         [turn / PHOTOS for turn in ours],
         peer_name,

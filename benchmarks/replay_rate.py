@@ -24,7 +24,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 import savo_contracts
-from benchmarks.measurement import Figure, in_turn, interval, rounds
+from benchmarks.measurement import Figure, interval, rounds, run_interleaved
 from savo_cli.topics.tail import Tail
 from savo_contracts.topics import SCANS_COMPLETED
 from savo_operations.replay.positions import End, Start
@@ -60,7 +60,7 @@ def figures() -> Iterator[Figure]:
         }
         if shutil.which("kcat"):
             contenders["kcat"] = lambda: _kcat(settings)
-        seconds = in_turn(contenders, rounds=ROUNDS, warm_up=1)
+        seconds = run_interleaved(contenders, rounds=ROUNDS, warm_up=1)
     kcat = (
         f"kcat prints {events / statistics.median(seconds['kcat']):,.0f}/s"
         if "kcat" in seconds

@@ -20,7 +20,7 @@ from math import ceil
 from pathlib import Path
 
 from benchmarks.load import LoadResult, http_client, run_load
-from benchmarks.measurement import Figure, long_run, over_rounds, rounds
+from benchmarks.measurement import Figure, bootstrap_ratio, long_run, rounds
 from benchmarks.peer_servers import bento_ml, lit_serve, peers_python
 from benchmarks.photo_to_boxes import confident_model, photos, reduced_precision_detectors
 from benchmarks.product import Post, best_engine, broker, custom_model_settings, distinct_forms, product
@@ -31,7 +31,7 @@ from savo_detection.engines.cpus import usable_cpus
 ROUNDS = rounds(5)
 CLIENTS = 4
 REQUESTS = {"512 px": 32, "12 MP": 12}
-"""Requests in a turn."""
+"""Requests in a round."""
 WARM_UP = 4
 """Rounds that are not counted. Kafka, compiled as it runs, uses a third less CPU after a few hundred requests."""
 FIRST_PORT = 18451
@@ -43,9 +43,9 @@ def figures() -> Iterator[Figure]:
     for engine in _engines():
         with _contenders(engine) as (posts, broker_description):
             for size, photo in photos().items():
-                turns = asyncio.run(measure(posts, photo, REQUESTS[size]))
-                ours, note = turns.pop(OURS), f"{CLIENTS} clients; {broker_description}"
-                for peer_name, peer in turns.items():
+                results = asyncio.run(measure(posts, photo, REQUESTS[size]))
+                ours, note = results.pop(OURS), f"{CLIENTS} clients; {broker_description}"
+                for peer_name, peer in results.items():
                     yield from _figures_of(f"served scans, {size}, {engine}", ours, peer_name, peer, note)
 
 
@@ -61,18 +61,18 @@ def _engines() -> Sequence[str]:
 def _figures_of(
     name: str, ours: list[LoadResult], peer_name: str, peer: list[LoadResult], note: str
 ) -> Iterator[Figure]:
-    yield over_rounds(name, "per s", ours, peer_name, peer, rate, higher_is_better=True, note=note)
-    yield over_rounds(f"{name}, p95", "ms", ours, peer_name, peer, p95, higher_is_better=False, note=note)
+    yield bootstrap_ratio(name, "per s", ours, peer_name, peer, rate, higher_is_better=True, note=note)
+    yield bootstrap_ratio(f"{name}, p95", "ms", ours, peer_name, peer, p95, higher_is_better=False, note=note)
 
 
-def rate(turns: Sequence[LoadResult]) -> float:
+def rate(results: Sequence[LoadResult]) -> float:
     """Requests per second."""
-    return sum(len(turn.seconds) for turn in turns) / sum(turn.wall for turn in turns)
+    return sum(len(result.seconds) for result in results) / sum(result.wall for result in results)
 
 
-def p95(turns: Sequence[LoadResult]) -> float:
+def p95(results: Sequence[LoadResult]) -> float:
     """Milliseconds, over all requests."""
-    seconds = sorted(request for turn in turns for request in turn.seconds)
+    seconds = sorted(request for result in results for request in result.seconds)
     return 1000 * seconds[ceil(0.95 * len(seconds)) - 1]
 
 
