@@ -13,7 +13,7 @@ from savo_datasets.labels import TruthBox, format_labels
 from savo_datasets.yolo_folder import labelled_photos, read_classes
 from savo_datasets.yolo_writer import add_photo, create_folder
 from savo_demo.drawing.scenes import CLASSES, Defect, Scene, add_defect, draw_scene
-from savo_demo.phones import Upload, catalogue_labels
+from savo_demo.phones import Upload, with_catalogue_labels
 from savo_demo.standin.truth_index import PhotoHash, photo_hash
 
 PLACES = ("fridge", "pantry", "freezer")
@@ -94,7 +94,7 @@ class RealPhotos:
 
 
 @dataclass
-class Album:
+class UploadFactory:
     """Turns photos into uploads, and writes each with its truth to the folder of the stand-in."""
 
     source: PhotoSource
@@ -113,45 +113,45 @@ class Album:
             self._upload(photo, f"{name}-user-{place // self.photos_per_user:03d}")
             for place, photo in enumerate(photos)
         ]
-        planted = [
+        defective_uploads = [
             self._defective_upload(photos, defect, number, name)
             for defect, many in defects.items()
             for number in range(many)
         ]
-        for upload in planted:
+        for upload in defective_uploads:
             # In the second half, so that the original of a duplicate is uploaded before it.
             uploads.insert(int(self.rng.integers(len(uploads) // 2, len(uploads))), upload)
         return uploads
 
-    def guests(self, count: int) -> list[SourcePhoto]:
+    def photos_of_non_consenting_users(self, count: int) -> list[SourcePhoto]:
         """Photos for users who do not consent to training."""
         photos = list(self.source.take(count))
         for photo in photos:
             self._add_to_truth(photo)
         return photos
 
-    def guest_uploads(self, photos: Sequence[SourcePhoto], most: int) -> Iterator[Upload]:
+    def non_consenting_uploads(self, photos: Sequence[SourcePhoto], most: int) -> Iterator[Upload]:
         """`most` uploads of different users without consent."""
         for number in range(most):
             photo = photos[int(self.rng.integers(len(photos)))]
             yield Upload(
-                f"guest-{number:05d}", photo.data, catalogue_labels(photo.truth), PLACES[number % 3], consent=False
+                f"guest-{number:05d}", photo.data, with_catalogue_labels(photo.truth), PLACES[number % 3], consent=False
             )
 
     def _upload(self, photo: SourcePhoto, user: str) -> Upload:
         self._add_to_truth(photo)
-        return Upload(user, photo.data, catalogue_labels(photo.truth), PLACES[int(self.rng.integers(3))])
+        return Upload(user, photo.data, with_catalogue_labels(photo.truth), PLACES[int(self.rng.integers(3))])
 
     def _defective_upload(self, photos: Sequence[SourcePhoto], defect: Defect, number: int, name: str) -> Upload:
         """A duplicate copies an early good photo; other defects are added to photos that are not uploaded otherwise."""
         if defect == "duplicate":
             photo = photos[number * 3]
-            return Upload(f"{name}-again-{number:03d}", photo.data, catalogue_labels(photo.truth))
+            return Upload(f"{name}-again-{number:03d}", photo.data, with_catalogue_labels(photo.truth))
         original = next(self.source.take(1), None) or photos[-1 - number]
         photo = SourcePhoto(f"{original.name}-{defect}", add_defect(original.data, defect, self.rng), original.truth)
         if defect != "broken":
             self._add_to_truth(photo)
-        return Upload(f"{name}-{defect}-{number:03d}", photo.data, catalogue_labels(photo.truth))
+        return Upload(f"{name}-{defect}-{number:03d}", photo.data, with_catalogue_labels(photo.truth))
 
     def _add_to_truth(self, photo: SourcePhoto) -> None:
         suffix = ".png" if photo.data.startswith(b"\x89PNG") else ".jpg"

@@ -19,10 +19,10 @@ import typer
 from rich.console import Console
 
 from savo_datasets.errors import DatasetError
-from savo_demo.album import Album, GeneratedPhotos, RealPhotos, SourcePhoto
+from savo_demo.album import GeneratedPhotos, RealPhotos, SourcePhoto, UploadFactory
 from savo_demo.errors import DemoError, StageError
 from savo_demo.network import write_small_network
-from savo_demo.phones import Phones, ScanOutcome, Upload, new_client
+from savo_demo.phones import ScanOutcome, SimulatedUsers, Upload, new_client
 from savo_demo.plan import REFUSED_AS, Plan, PlanError, plan_from
 from savo_demo.product import Product
 from savo_demo.stages.display import Display
@@ -45,19 +45,19 @@ class Demo:
     plan: Plan
     console: Console
     totals: Totals = field(default_factory=Totals)
-    planted: dict[str, int] = field(default_factory=dict)
-    guest_photos: list[SourcePhoto] = field(default_factory=list)
+    expected_rejections: dict[str, int] = field(default_factory=dict)
+    non_consenting_photos: list[SourcePhoto] = field(default_factory=list)
     second_round: list[Upload] = field(default_factory=list)
     summary: Summary | None = None
 
     def __post_init__(self) -> None:
         plan = self.plan
         source = GeneratedPhotos(plan.seed) if plan.photos is None else RealPhotos(plan.photos)
-        self.album = Album(source, plan.truth, np.random.default_rng(plan.seed), plan.photos_per_user)
+        self.upload_factory = UploadFactory(source, plan.truth, np.random.default_rng(plan.seed), plan.photos_per_user)
         self.display = Display(self.console, "Savo's vision flywheel", self.totals)
         self.product = Product(plan)
         self.training = TrainingStage(self.product, self.display, plan.threshold)
-        self.rollout = RolloutStage(plan, self.product, self.display, self.album, self.totals)
+        self.rollout = RolloutStage(plan, self.product, self.display, self.upload_factory, self.totals)
 
     async def run(self) -> int:
         """Run every stage of the plan. Returns the exit code, 0 if all of them happened."""
@@ -75,29 +75,32 @@ class Demo:
 
     async def _stages(self) -> None:
         uploads = await self._start()
-        async with self._phones() as phones:
-            await self._scan(phones, uploads, "scans", "Scans, answered by Google")
+        async with self._simulated_users() as simulated_users:
+            await self._scan(simulated_users, uploads, "scans", "Scans, answered by Google")
             await self._collected()
             if self.plan.train:
-                await self._train_and_roll_out(phones)
+                await self._train_and_roll_out(simulated_users)
         await self._finish()
 
-    async def _train_and_roll_out(self, phones: Phones) -> None:
+    async def _train_and_roll_out(self, simulated_users: SimulatedUsers) -> None:
         """Training and rollout. If the gate rejects the first model, a demo on real photos ends with success."""
         preparing = asyncio.create_task(asyncio.to_thread(self._prepare_later_photos))
         first = await self.training.run("training_v1")
         await preparing
         if first["state"] == "rejected":
             self._end_after_rejection(first["next_steps"], first["reasons"])
-        elif await self.rollout.run(phones, self.guest_photos, first["facts"]["version"]) and self.second_round:
-            await self._custom_scans(phones)
+        elif (
+            await self.rollout.run(simulated_users, self.non_consenting_photos, first["facts"]["version"])
+            and self.second_round
+        ):
+            await self._custom_scans(simulated_users)
             self.display.note(comparison(first, await self.training.run("training_v2")))
 
     async def _start(self) -> list[Upload]:
         """Start the product while the first photos are drawn."""
         with self.display.stage("start", "Starting all services") as stage:
             self._fresh_folder()
-            self.album.open()
+            self.upload_factory.open()
             stage.detail = "six services, a broker, a stand-in for Google; generating photos"
             drawing = asyncio.create_task(asyncio.to_thread(self._first_round))
             await self.product.start(self.plan.environment(os.environ))
@@ -114,23 +117,28 @@ class Demo:
 
     def _first_round(self) -> list[Upload]:
         defects = self.plan.defects
-        self.planted = {REFUSED_AS[defect]: count for defect, count in defects.items()}
-        return self.album.round_uploads("first", self.plan.scans_per_round, defects)
+        self.expected_rejections = {REFUSED_AS[defect]: count for defect, count in defects.items()}
+        return self.upload_factory.round_uploads("first", self.plan.scans_per_round, defects)
 
     def _prepare_later_photos(self) -> None:
-        """Runs during the first training. Real photos are all in the first round, so guests upload them again."""
+        """Runs during the first training.
+
+        Real photos are all in the first round, so non-consenting users upload them again.
+        """
         if self.plan.photos is None:
-            self.guest_photos = self.album.guests(self.plan.guest_photos)
-            self.second_round = self.album.round_uploads("second", self.plan.scans_per_round, {})
+            self.non_consenting_photos = self.upload_factory.photos_of_non_consenting_users(
+                self.plan.non_consenting_photos
+            )
+            self.second_round = self.upload_factory.round_uploads("second", self.plan.scans_per_round, {})
         else:
-            self.guest_photos = list(RealPhotos(self.plan.photos).take(10_000))
+            self.non_consenting_photos = list(RealPhotos(self.plan.photos).take(10_000))
 
     @asynccontextmanager
-    async def _phones(self) -> AsyncIterator[Phones]:
+    async def _simulated_users(self) -> AsyncIterator[SimulatedUsers]:
         async with new_client(self.product.url) as client:
-            yield Phones(client, random.Random(self.plan.seed), self.plan.at_once)  # noqa: S311 simulated choices, no secret
+            yield SimulatedUsers(client, random.Random(self.plan.seed), self.plan.at_once)  # noqa: S311 simulated choices, no secret
 
-    async def _scan(self, phones: Phones, uploads: list[Upload], name: str, title: str) -> None:
+    async def _scan(self, simulated_users: SimulatedUsers, uploads: list[Upload], name: str, title: str) -> None:
         with self.display.stage(name, title) as stage:
             before, done = self.totals.scans, 0
 
@@ -140,7 +148,7 @@ class Demo:
                 self.totals.add(outcome)
                 stage.share, stage.detail = done / len(uploads), f"{done} of {len(uploads)} photos sent"
 
-            await phones.run(uploads, count)
+            await simulated_users.run(uploads, count)
             unanswered = sum(self.totals.failed.values())
             scans, users = self.totals.scans - before, len({upload.user for upload in uploads})
             stage.detail = f"{scans} scans of {users} users; {unanswered} without an answer so far"
@@ -150,20 +158,23 @@ class Demo:
             raise StageError(f"none of {len(uploads)} scans was confirmed: {counts}", "vision")
 
     async def _collected(self) -> None:
-        """Wait until the product counts every sample, and every planted defect under its reason."""
+        """Wait until the product counts every sample, and every expected defect under its reason."""
         with self.display.stage("samples", "Confirmed photos to samples") as stage:
 
             async def settled() -> bool:
                 refused, splits = await self._refused(), self.product.samples_by_split()
                 stage.detail = f"{_counts(splits)}; refused: {_counts(refused) or 'none'}"
-                return not count_mismatches(refused, self.planted) and sum(splits.values()) >= self._expected_samples(
-                    refused
-                )
+                return not count_mismatches(refused, self.expected_rejections) and sum(
+                    splits.values()
+                ) >= self._expected_samples(refused)
 
             if not await wait_until(settled, SETTLE_SECONDS):
                 refused = await self._refused()
                 samples, expected = sum(self.product.samples_by_split().values()), self._expected_samples(refused)
-                problems = [f"{samples} samples, {expected} expected", *count_mismatches(refused, self.planted)]
+                problems = [
+                    f"{samples} samples, {expected} expected",
+                    *count_mismatches(refused, self.expected_rejections),
+                ]
                 raise StageError("; ".join(problems), "collector")
 
     def _expected_samples(self, refused: dict[str, int]) -> int:
@@ -181,9 +192,9 @@ class Demo:
             raise StageError("the gate rejected the first model: " + "; ".join(reasons), "trainer")
         self.display.note("the gate rejected the model: the provider continues to answer every scan")
 
-    async def _custom_scans(self, phones: Phones) -> None:
+    async def _custom_scans(self, simulated_users: SimulatedUsers) -> None:
         before = self.totals.served_by["custom"]
-        await self._scan(phones, self.second_round, "custom", "Scans, answered by v1")
+        await self._scan(simulated_users, self.second_round, "custom", "Scans, answered by v1")
         own = self.totals.served_by["custom"] - before
         total = len(self.second_round)
         self.display.note(f"{own} of {total} scans were answered by the custom model, the others by its fallback")
@@ -204,8 +215,8 @@ class Demo:
             )
             self.summary.write(self.plan.summary)
             stage.detail = str(self.plan.summary)
-            if wrong := count_mismatches(refused, self.planted):
-                raise StageError("the refused photos differ from the planted ones: " + "; ".join(wrong), "collector")
+            if wrong := count_mismatches(refused, self.expected_rejections):
+                raise StageError("the refused photos differ from the expected ones: " + "; ".join(wrong), "collector")
 
     def _explain(self, error: DemoError) -> int:
         self.console.print(

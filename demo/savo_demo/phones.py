@@ -62,7 +62,7 @@ class ScanOutcome:
 
 
 @dataclass
-class Phones:
+class SimulatedUsers:
     """Many simulated users. `choices` decides who confirms by `all_correct`."""
 
     client: httpx2.AsyncClient
@@ -160,12 +160,12 @@ class Phones:
 
 
 def new_client(url: str) -> httpx2.AsyncClient:
-    """An HTTP client for many phones. The caller closes it."""
+    """An HTTP client for many simulated users. The caller closes it."""
     limits = httpx2.Limits(max_connections=64, max_keepalive_connections=64)
     return httpx2.AsyncClient(base_url=url, timeout=httpx2.Timeout(WAIT_SECONDS + 20), limits=limits)
 
 
-def catalogue_labels(truth: Iterable[TruthBox]) -> tuple[TruthBox, ...]:
+def with_catalogue_labels(truth: Iterable[TruthBox]) -> tuple[TruthBox, ...]:
     """The truth with the catalogue's labels, because a folder may spell its classes differently."""
     return tuple(TruthBox(normalise(item.label).label, item.bbox) for item in truth)
 

@@ -79,9 +79,9 @@ class Plan:
     defects: Mapping[Defect, int] = field(
         default_factory=lambda: {"blurred": 7, "dark": 5, "duplicate": 6, "broken": 4}
     )
-    guest_photos: int = 160
-    """Photos for the rollout without consent to training; `max_guests` users share them."""
-    max_guests: int = 4000
+    non_consenting_photos: int = 160
+    """Photos for the rollout without consent to training; `max_non_consenting_users` users share them."""
+    max_non_consenting_users: int = 4000
     rollout_seconds: float = 300.0
     at_once: int = 5
     latency_scale: float = 0.1
@@ -178,7 +178,7 @@ def _for_real_photos(plan: Plan, photos: int) -> Plan:
         photos_per_user=5,
         training=training,
         defects=defects,
-        max_guests=4000,
+        max_non_consenting_users=4000,
         rollout_seconds=180.0,
     )
 

@@ -87,7 +87,7 @@ def model_summary(run: Mapping[str, Any]) -> ModelSummary | None:
     )
 
 
-def climbed_shares(history: Iterable[Mapping[str, Any]], experiment: str) -> list[float]:
+def rollout_shares(history: Iterable[Mapping[str, Any]], experiment: str) -> list[float]:
     """The shares of an experiment in time order, from the rollout's history in any order."""
     mine = sorted(
         (entry for entry in history if entry.get("experiment") == experiment and entry["state"] == "running"),
@@ -97,15 +97,15 @@ def climbed_shares(history: Iterable[Mapping[str, Any]], experiment: str) -> lis
     return [share for place, share in enumerate(shares) if place == 0 or share != shares[place - 1]]
 
 
-def is_full_ladder(shares: list[float]) -> bool:
+def reached_every_step(shares: list[float]) -> bool:
     """Whether the shares are all steps of the rollout."""
     return tuple(shares) == STEPS
 
 
-def count_mismatches(refused: Mapping[str, int], planted: Mapping[str, int]) -> list[str]:
-    """Messages for planted reasons with another count; other reasons are ignored."""
+def count_mismatches(refused: Mapping[str, int], expected_rejections: Mapping[str, int]) -> list[str]:
+    """Messages for expected reasons with another count; other reasons are ignored."""
     return [
-        f"{reason}: {refused.get(reason, 0)} counted, {count} planted"
-        for reason, count in planted.items()
+        f"{reason}: {refused.get(reason, 0)} counted, {count} expected"
+        for reason, count in expected_rejections.items()
         if refused.get(reason, 0) != count
     ]

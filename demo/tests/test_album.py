@@ -8,33 +8,33 @@ import pytest
 
 from savo_datasets.errors import DatasetError
 from savo_datasets.yolo_folder import labelled_photos, photo_files
-from savo_demo.album import Album, GeneratedPhotos, RealPhotos
+from savo_demo.album import GeneratedPhotos, RealPhotos, UploadFactory
 from savo_demo.drawing.scene_folder import write_scenes
 from savo_demo.drawing.scenes import CLASSES, draw_scenes
 
 
 @pytest.fixture
-def album(tmp_path: Path) -> Album:
-    album = Album(GeneratedPhotos(3), tmp_path / "truth", np.random.default_rng(1), photos_per_user=2)
-    album.open()
-    return album
+def upload_factory(tmp_path: Path) -> UploadFactory:
+    upload_factory = UploadFactory(GeneratedPhotos(3), tmp_path / "truth", np.random.default_rng(1), photos_per_user=2)
+    upload_factory.open()
+    return upload_factory
 
 
-def test_a_round_has_the_good_photos_and_exactly_the_planted_defects(album: Album) -> None:
-    uploads = album.round_uploads("first", 20, {"blurred": 2, "dark": 1, "duplicate": 3, "broken": 2})
+def test_a_round_has_the_good_photos_and_exactly_the_planted_defects(upload_factory: UploadFactory) -> None:
+    uploads = upload_factory.round_uploads("first", 20, {"blurred": 2, "dark": 1, "duplicate": 3, "broken": 2})
     assert len(uploads) == 28
     assert sorted(Counter(upload.photo for upload in uploads).values())[-3:] == [2, 2, 2]
     assert len({upload.user for upload in uploads if "user" in upload.user}) == 10
 
 
-def test_every_uploaded_photo_that_can_be_decoded_is_in_the_truth_folder(album: Album) -> None:
-    album.round_uploads("first", 6, {"blurred": 1, "dark": 1, "broken": 1})
-    assert len(photo_files(album.truth)) == 8
-    assert all(photo.truth for photo in labelled_photos(album.truth, CLASSES))
+def test_every_uploaded_photo_that_can_be_decoded_is_in_the_truth_folder(upload_factory: UploadFactory) -> None:
+    upload_factory.round_uploads("first", 6, {"blurred": 1, "dark": 1, "broken": 1})
+    assert len(photo_files(upload_factory.truth)) == 8
+    assert all(photo.truth for photo in labelled_photos(upload_factory.truth, CLASSES))
 
 
-def test_guests_are_different_users_without_consent_to_training(album: Album) -> None:
-    uploads = list(album.guest_uploads(album.guests(5), 40))
+def test_guests_are_different_users_without_consent_to_training(upload_factory: UploadFactory) -> None:
+    uploads = list(upload_factory.non_consenting_uploads(upload_factory.photos_of_non_consenting_users(5), 40))
     assert len({upload.user for upload in uploads}) == 40
     assert all(upload.consent is False for upload in uploads)
 

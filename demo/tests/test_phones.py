@@ -13,7 +13,7 @@ import pytest
 from savo_contracts.geometry import BoundingBox
 from savo_datasets.labels import TruthBox
 from savo_demo.errors import PhoneError
-from savo_demo.phones import Phones, ScanOutcome, Upload, catalogue_labels
+from savo_demo.phones import ScanOutcome, SimulatedUsers, Upload, with_catalogue_labels
 
 BOX = BoundingBox(x=0.1, y=0.1, width=0.2, height=0.2)
 EGG = TruthBox("egg", BOX)
@@ -70,7 +70,9 @@ async def scan_and_confirm(
     gateway: Gateway, truth: tuple[TruthBox, ...] = (EGG,), consent: bool | None = None
 ) -> ScanOutcome:
     async with httpx2.AsyncClient(base_url="http://gateway", transport=httpx2.MockTransport(gateway)) as client:
-        return await Phones(client, random.Random(1)).scan_and_confirm(Upload("anna", b"photo", truth, consent=consent))
+        return await SimulatedUsers(client, random.Random(1)).scan_and_confirm(
+            Upload("anna", b"photo", truth, consent=consent)
+        )
 
 
 async def test_a_correct_answer_is_confirmed() -> None:
@@ -128,7 +130,7 @@ async def test_a_failing_gateway_is_an_error_with_its_message() -> None:
 
     async with httpx2.AsyncClient(base_url="http://gateway", transport=httpx2.MockTransport(broken)) as client:
         with pytest.raises(PhoneError, match="500: a bug"):
-            await Phones(client, random.Random(1)).scan_and_confirm(Upload("anna", b"photo", (EGG,)))
+            await SimulatedUsers(client, random.Random(1)).scan_and_confirm(Upload("anna", b"photo", (EGG,)))
 
 
 async def test_every_upload_is_sent_once_until_the_stop_condition_holds() -> None:
@@ -136,13 +138,15 @@ async def test_every_upload_is_sent_once_until_the_stop_condition_holds() -> Non
     async with httpx2.AsyncClient(
         base_url="http://gateway", transport=httpx2.MockTransport(Gateway([item("egg")]))
     ) as client:
-        phones = Phones(client, random.Random(1), at_once=3)
+        simulated_users = SimulatedUsers(client, random.Random(1), at_once=3)
         assert (
-            await phones.run([Upload(f"user-{number}", b"photo", (EGG,)) for number in range(10)], outcomes.append)
+            await simulated_users.run(
+                [Upload(f"user-{number}", b"photo", (EGG,)) for number in range(10)], outcomes.append
+            )
             == 10
         )
         assert len(outcomes) == 10
-        stopped = await phones.run(
+        stopped = await simulated_users.run(
             (Upload(f"user-{number}", b"photo", (EGG,)) for number in range(1000)),
             outcomes.append,
             until=lambda: len(outcomes) >= 15,
@@ -152,6 +156,6 @@ async def test_every_upload_is_sent_once_until_the_stop_condition_holds() -> Non
 
 def test_class_names_of_a_folder_become_catalogue_labels() -> None:
     assert (
-        catalogue_labels([TruthBox("Zucchini", BOX)])[0].label
-        == catalogue_labels([TruthBox("courgette", BOX)])[0].label
+        with_catalogue_labels([TruthBox("Zucchini", BOX)])[0].label
+        == with_catalogue_labels([TruthBox("courgette", BOX)])[0].label
     )

@@ -12,7 +12,7 @@ from savo_demo.corrections import Edit
 from savo_demo.phones import ScanOutcome
 from savo_demo.stages.report import rows, summary_of
 from savo_demo.stages.totals import Totals
-from savo_demo.summary import Summary, climbed_shares, count_mismatches, is_full_ladder
+from savo_demo.summary import Summary, count_mismatches, reached_every_step, rollout_shares
 
 RUN: dict[str, Any] = {
     "state": "registered",
@@ -113,14 +113,14 @@ def test_shares_are_read_from_the_history_in_time_order() -> None:
         entry(1, 0.05),
         entry(0, 0.0, "idle"),
     ]
-    assert climbed_shares(history, "v1") == [0.05, 0.25, 0.5, 1.0]
-    assert is_full_ladder(climbed_shares(history, "v1"))
-    assert not is_full_ladder(climbed_shares(history, "v2"))
+    assert rollout_shares(history, "v1") == [0.05, 0.25, 0.5, 1.0]
+    assert reached_every_step(rollout_shares(history, "v1"))
+    assert not reached_every_step(rollout_shares(history, "v2"))
 
 
 def test_each_planted_reason_must_have_its_exact_count() -> None:
     assert count_mismatches({"dark": 2, "needs-class": 5}, {"dark": 2}) == []
     assert count_mismatches({"dark": 3}, {"dark": 2, "blurred": 1}) == [
-        "dark: 3 counted, 2 planted",
-        "blurred: 0 counted, 1 planted",
+        "dark: 3 counted, 2 expected",
+        "blurred: 0 counted, 1 expected",
     ]

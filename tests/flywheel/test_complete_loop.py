@@ -16,7 +16,7 @@ import pytest
 
 from savo_demo.drawing.scene_folder import write_scenes
 from savo_demo.drawing.scenes import Scene, draw_scenes
-from savo_demo.phones import Phones, ScanOutcome, Upload, new_client
+from savo_demo.phones import ScanOutcome, SimulatedUsers, Upload, new_client
 from tests.parts.wheel import Wheel, objects_under, read_json, running_wheel
 
 SAMPLES = 60
@@ -64,14 +64,14 @@ async def test_photos_become_samples_and_a_model_that_takes_all_traffic(
         tmp_path / "savo", tmp_path / "truth", SETTINGS, *arguments, *no_errors, latency_scale=0.02
     ) as wheel:
         async with new_client(wheel.url) as client:
-            phones = Phones(client, random.Random(5), at_once=6)
+            simulated_users = SimulatedUsers(client, random.Random(5), at_once=6)
             outcomes: list[ScanOutcome] = []
-            await phones.run(uploads(scenes), outcomes.append, until=lambda: samples(wheel) >= SAMPLES)
+            await simulated_users.run(uploads(scenes), outcomes.append, until=lambda: samples(wheel) >= SAMPLES)
             registered = await wait_for_model(client, wheel)
             assert registered["version"] == "v1"
-            shares = await complete_rollout(phones, client, scenes, outcomes)
+            shares = await complete_rollout(simulated_users, client, scenes, outcomes)
             assert shares == [0.05, 0.25, 0.5, 1.0]
-            after = [await phones.scan_and_confirm(upload) for upload in take(uploads(scenes), 3)]
+            after = [await simulated_users.scan_and_confirm(upload) for upload in take(uploads(scenes), 3)]
             assert all(outcome.confirmed and outcome.experiment is None for outcome in after)
         assert all(outcome.confirmed or outcome.refused for outcome in outcomes)
         assert any(outcome.arm == "candidate" and outcome.experiment == "v1" for outcome in outcomes)
@@ -106,14 +106,14 @@ async def wait_for_model(client: httpx2.AsyncClient, wheel: Wheel) -> dict[str, 
 
 
 async def complete_rollout(
-    phones: Phones, client: httpx2.AsyncClient, scenes: list[Scene], outcomes: list[ScanOutcome]
+    simulated_users: SimulatedUsers, client: httpx2.AsyncClient, scenes: list[Scene], outcomes: list[ScanOutcome]
 ) -> list[float]:
     """Send traffic until the rollout is completed. Returns its shares in order."""
     deadline = time.monotonic() + ROLLOUT_WITHIN
     source = uploads(scenes, consent=False)  # evidence only: no more samples
     rollout: dict[str, Any] = {}
     while time.monotonic() < deadline:
-        await phones.run(take(source, 30), outcomes.append)
+        await simulated_users.run(take(source, 30), outcomes.append)
         rollout = await rollout_now(client)
         if rollout["state"] == "completed":
             return [step["share"] for step in reversed(rollout["history"]) if step["state"] == "running"]

@@ -18,7 +18,7 @@ import pytest
 
 from savo_demo.drawing.scene_folder import write_scenes
 from savo_demo.drawing.scenes import draw_scenes
-from savo_demo.phones import Phones, Upload, new_client
+from savo_demo.phones import SimulatedUsers, Upload, new_client
 from savo_runtime.messaging.kafka.lag import GroupReader
 from savo_runtime.settings import RuntimeSettings
 from tests.parts.wheel import Wheel, objects_under, read_json, running_wheel
@@ -36,9 +36,9 @@ async def test_a_replay_into_the_original_changes_nothing_and_costs_nothing(tmp_
     settings = {"SAVO_RATE_LIMIT_PER_MINUTE": "0", "SAVO_USE_CUSTOM_VISION": "false"}
     with running_wheel(tmp_path / "savo", tmp_path / "truth", settings, latency_scale=0.02) as wheel:
         async with new_client(wheel.url) as client:
-            phones = Phones(client, random.Random(5), at_once=4)
+            simulated_users = SimulatedUsers(client, random.Random(5), at_once=4)
             for number, scene in enumerate(scenes):
-                await phones.scan_and_confirm(Upload(f"user-{number}", scene.jpeg, scene.truth))
+                await simulated_users.scan_and_confirm(Upload(f"user-{number}", scene.jpeg, scene.truth))
         await wait_until_idle(wheel)
         before = state(wheel)
         assert all(before[table] for table in ("vision.results", "vision.spending", "collector.samples")), before.keys()

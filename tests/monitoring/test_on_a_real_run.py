@@ -22,7 +22,7 @@ from savo_contracts.scans import ScanRequested
 from savo_contracts.topics import topic_named
 from savo_demo.drawing.scene_folder import write_scenes
 from savo_demo.drawing.scenes import Scene, draw_scenes
-from savo_demo.phones import Phones, ScanOutcome, Upload, new_client
+from savo_demo.phones import ScanOutcome, SimulatedUsers, Upload, new_client
 from tests.monitoring.boards import ROOT, alerts, queries
 from tests.parts.interventions import held_write_lock, kill_standin, publish, register, send
 from tests.parts.prometheus import Prometheus, running_prometheus
@@ -109,11 +109,11 @@ async def run_load(wheel: Wheel, prometheus: Prometheus, client: httpx2.AsyncCli
     poison messages, and a scan without its photo.
     """
     load, people, source = Load(), count(), iter(scenes)
-    phones = Phones(client, random.Random(7), at_once=4)
+    simulated_users = SimulatedUsers(client, random.Random(7), at_once=4)
 
     async def scans(number: int) -> None:
         chosen = [next(source) for _ in range(number)]
-        await phones.run(
+        await simulated_users.run(
             (Upload(f"user-{next(people)}", scene.jpeg, scene.truth) for scene in chosen), load.visits.append
         )
 
@@ -123,7 +123,7 @@ async def run_load(wheel: Wheel, prometheus: Prometheus, client: httpx2.AsyncCli
     await scans(8)
     kill_standin(wheel)
     await scans(2)
-    await phones.run([Upload("somebody-else", scenes[0].jpeg, scenes[0].truth)], load.visits.append)
+    await simulated_users.run([Upload("somebody-else", scenes[0].jpeg, scenes[0].truth)], load.visits.append)
     with held_write_lock(wheel.data_dir / "db/collector.sqlite3"):
         await scans(1)
         until(lambda: bool(prometheus.query("savo_retries_total")), "retries")

@@ -15,7 +15,7 @@ import pytest_asyncio
 from libs.detection.tests.tiny_models import NAMES, constant_model, raw_rows
 from savo_demo.drawing.scene_folder import write_scenes
 from savo_demo.drawing.scenes import Scene, draw_scenes
-from savo_demo.phones import Phones, ScanOutcome, Upload, new_client
+from savo_demo.phones import ScanOutcome, SimulatedUsers, Upload, new_client
 from tests.monitoring.boards import ROOT, Alert, alerts
 from tests.parts.interventions import held_write_lock, register, send
 from tests.parts.prometheus import Prometheus, running_prometheus
@@ -49,7 +49,7 @@ class Product:
     """A running product with its shell, phones and photos."""
 
     shell: Shell
-    phones: Phones
+    simulated_users: SimulatedUsers
     scenes: Iterator[Scene]
 
     @property
@@ -63,7 +63,7 @@ class Product:
     async def scan(self, number: int) -> list[ScanOutcome]:
         outcomes: list[ScanOutcome] = []
         chosen = [next(self.scenes) for _ in range(number)]
-        await self.phones.run(
+        await self.simulated_users.run(
             (Upload(f"user-{next(USER_NUMBERS)}", scene.jpeg, scene.truth) for scene in chosen), outcomes.append
         )
         return outcomes
@@ -88,7 +88,7 @@ async def product(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pro
     ):
         until(lambda: len(prometheus.query('up{job="savo"} == 1')) == 6, "six services scraped")
         async with new_client(wheel.url) as client:
-            yield Product(Shell(wheel, prometheus), Phones(client, random.Random(9), at_once=4), cycle(scenes))
+            yield Product(Shell(wheel, prometheus), SimulatedUsers(client, random.Random(9), at_once=4), cycle(scenes))
 
 
 async def test_the_commands_of_every_runbook_work_on_a_healthy_product(product: Product) -> None:

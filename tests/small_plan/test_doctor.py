@@ -18,7 +18,7 @@ import pytest
 
 from savo_demo.drawing.scene_folder import write_scenes
 from savo_demo.drawing.scenes import Scene, draw_scenes
-from savo_demo.phones import Phones, Upload, new_client
+from savo_demo.phones import SimulatedUsers, Upload, new_client
 from tests.parts.wheel import Wheel, running_wheel
 
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(900)]
@@ -42,7 +42,7 @@ def product(folder: Path, settings: Mapping[str, str], *arguments: str) -> Itera
 async def confirm(wheel: Wheel, scenes: list[Scene]) -> None:
     async with new_client(wheel.url) as client:
         errands = (Upload(f"user-{number}", scene.jpeg, scene.truth) for number, scene in enumerate(scenes))
-        await Phones(client, random.Random(1), at_once=4).run(errands, lambda _: None)
+        await SimulatedUsers(client, random.Random(1), at_once=4).run(errands, lambda _: None)
 
 
 def findings(wheel: Wheel) -> tuple[int, dict[str, dict[str, Any]]]:

@@ -21,7 +21,7 @@ from PIL import Image
 
 from savo_demo.drawing.scene_folder import write_scenes
 from savo_demo.drawing.scenes import Scene, draw_scenes
-from savo_demo.phones import Phones, ScanOutcome, Upload, new_client
+from savo_demo.phones import ScanOutcome, SimulatedUsers, Upload, new_client
 from tests.parts.memory import MemoryPeak, peak_rss_mb
 from tests.parts.s3 import S3Server
 from tests.parts.wheel import Wheel, running_wheel
@@ -97,7 +97,7 @@ async def test_scans_stay_within_the_small_plan(wheel: Wheel, scenes: list[Scene
             Upload(f"user-{number}", scenes[number % len(scenes)].jpeg, scenes[number % len(scenes)].truth)
             for number in range(SCANS)
         )
-        await Phones(client, random.Random(1), at_once=4).run(uploads, outcomes.append)
+        await SimulatedUsers(client, random.Random(1), at_once=4).run(uploads, outcomes.append)
         stats = (await client.get("/training/stats")).json()
     monitoring.cancel()
     assert sum(outcome.confirmed for outcome in outcomes) == SCANS

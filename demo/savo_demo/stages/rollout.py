@@ -1,4 +1,4 @@
-"""Rollout stage of the demo: the candidate's share grows while guests scan."""
+"""Rollout stage of the demo: the candidate's share grows while non-consenting users scan."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 
 from savo_contracts.measures import MEASURES, Measure, Unit
 from savo_contracts.rollout import STEPS
-from savo_demo.album import Album, SourcePhoto
+from savo_demo.album import SourcePhoto, UploadFactory
 from savo_demo.errors import StageError, first_error
-from savo_demo.phones import Phones
+from savo_demo.phones import SimulatedUsers
 from savo_demo.plan import Plan
 from savo_demo.product import Product
 from savo_demo.stages.display import Display, Stage
 from savo_demo.stages.polling import POLL_SECONDS, wait_until
 from savo_demo.stages.totals import Totals
-from savo_demo.summary import climbed_shares, is_full_ladder
+from savo_demo.summary import reached_every_step, rollout_shares
 
 BEGIN_SECONDS = 45.0
 FAILED_STATES = frozenset({"rolled-back", "paused"})
@@ -29,22 +29,22 @@ class RolloutStage:
     plan: Plan
     product: Product
     display: Display
-    album: Album
+    upload_factory: UploadFactory
     totals: Totals
     shares: list[float] = field(default_factory=list)
     """The shares that the candidate reached."""
 
-    async def run(self, phones: Phones, photos: list[SourcePhoto], version: str) -> bool:
+    async def run(self, simulated_users: SimulatedUsers, photos: list[SourcePhoto], version: str) -> bool:
         """Returns whether the version became champion.
 
         On generated scenes a rollout that does not succeed is a `StageError`.
         """
         with self.display.stage("rollout", f"Rollout of {version}") as stage:
             await self._begun(version)
-            state = await self._climb(phones, photos, stage, version)
-            self.shares = climbed_shares(state["history"], version)
+            state = await self._climb(simulated_users, photos, stage, version)
+            self.shares = rollout_shares(state["history"], version)
             steps = " → ".join(f"{share:.0%}" for share in self.shares)
-            if is_full_ladder(self.shares) and _champion(state) == version:
+            if reached_every_step(self.shares) and _champion(state) == version:
                 stage.detail = f"{steps}; {version} is champion"
                 return True
             stage.detail = f"{steps}; {state['state']}: {state['reason']}"
@@ -59,8 +59,13 @@ class RolloutStage:
             problem = f"no rollout of {version} began within {BEGIN_SECONDS:.0f} s"
             raise StageError(f"{problem}; see rollout.log", "rollout")
 
-    async def _climb(self, phones: Phones, photos: list[SourcePhoto], stage: Stage, version: str) -> dict[str, Any]:
-        """Let guests scan until the rollout ends, all have scanned, or time is up. Returns the rollout's report."""
+    async def _climb(
+        self, simulated_users: SimulatedUsers, photos: list[SourcePhoto], stage: Stage, version: str
+    ) -> dict[str, Any]:
+        """Let non-consenting users scan until the rollout ends, all have scanned, or time is up.
+
+        Returns the rollout's report.
+        """
         over = asyncio.Event()
 
         async def watch() -> None:
@@ -74,16 +79,18 @@ class RolloutStage:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(watch())
-                await self._traffic(phones, photos, over)
+                await self._traffic(simulated_users, photos, over)
         except BaseExceptionGroup as many:
             raise first_error(many) from many
         return await self.product.rollout()
 
-    async def _traffic(self, phones: Phones, photos: list[SourcePhoto], over: asyncio.Event) -> None:
+    async def _traffic(self, simulated_users: SimulatedUsers, photos: list[SourcePhoto], over: asyncio.Event) -> None:
         try:
             async with asyncio.timeout(self.plan.rollout_seconds):
-                await phones.run(
-                    self.album.guest_uploads(photos, self.plan.max_guests), self.totals.add, until=over.is_set
+                await simulated_users.run(
+                    self.upload_factory.non_consenting_uploads(photos, self.plan.max_non_consenting_users),
+                    self.totals.add,
+                    until=over.is_set,
                 )
         except TimeoutError:
             seconds = f"{self.plan.rollout_seconds:.0f} s"
