@@ -21,7 +21,7 @@ from pathlib import Path
 from benchmarks.load import http_client, run_load
 from benchmarks.measurement import RESAMPLES, SEED, Figure, percentile_interval, rounds
 from benchmarks.photo_to_boxes import confident_model, photos
-from benchmarks.product import Broker, Product, broker, custom_model_settings, distinct_forms, product
+from benchmarks.product_process import Broker, Product, broker, custom_model_settings, distinct_forms, product
 from savo_detection.detector import Detector
 from savo_detection.engines.selection import Engines
 from tests.parts.postgres import temporary_postgres

@@ -30,7 +30,7 @@ import httpx2
 from benchmarks.load import http_client
 from benchmarks.measurement import RESAMPLES, SEED, Figure, percentile_interval, rounds
 from benchmarks.photo_to_boxes import confident_model, photos
-from benchmarks.product import READY_SECONDS, Broker, Product, best_engine, broker, distinct_forms, product
+from benchmarks.product_process import READY_SECONDS, Broker, Product, best_engine, broker, distinct_forms, product
 from savo_contracts.documents import GoldenBox, GoldenPicture, ModelReport, model_key
 from savo_contracts.models import ModelRef
 from savo_contracts.rollout import RolloutChanged, RolloutState

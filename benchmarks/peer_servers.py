@@ -15,7 +15,7 @@ from typing import Any
 import httpx2
 
 from benchmarks.photo_to_boxes import WORK
-from benchmarks.product import FORM, Post
+from benchmarks.product_process import FORM, Post
 from benchmarks.scan_round_trip import process, wait_for
 
 __all__ = ["bento_ml", "lit_serve", "peers_python"]

@@ -23,7 +23,7 @@ from benchmarks.load import LoadResult, http_client, run_load
 from benchmarks.measurement import Figure, bootstrap_ratio, long_run, rounds
 from benchmarks.peer_servers import bento_ml, lit_serve, peers_python
 from benchmarks.photo_to_boxes import confident_model, photos, reduced_precision_detectors
-from benchmarks.product import Post, best_engine, broker, custom_model_settings, distinct_forms, product
+from benchmarks.product_process import Post, best_engine, broker, custom_model_settings, distinct_forms, product
 from savo_detection.detector import plain_export_path
 from savo_detection.engines.backends import ONNX_RUNTIME
 from savo_detection.engines.cpus import usable_cpus

@@ -21,7 +21,7 @@ import psutil  # type: ignore[import-untyped]  # comes with ultralytics, which t
 
 from benchmarks.measurement import Figure
 from benchmarks.photo_to_boxes import confident_model, photos
-from benchmarks.product import best_engine
+from benchmarks.product_process import best_engine
 from benchmarks.scan_round_trip import Meter, measure, medians, process, ratio_of, wait_for, wait_for_file
 from savo_runtime.messaging.kafka.embedded import EmbeddedBroker
 

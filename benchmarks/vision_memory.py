@@ -16,7 +16,7 @@ from pathlib import Path
 from benchmarks.load import http_client, run_load
 from benchmarks.measurement import Figure, interval, rounds
 from benchmarks.photo_to_boxes import confident_model, photos
-from benchmarks.product import Product, best_engine, broker, custom_model_settings, distinct_forms, product
+from benchmarks.product_process import Product, best_engine, broker, custom_model_settings, distinct_forms, product
 from savo_detection.engines.backends import ONNX_RUNTIME
 
 SCANS = rounds(2500)

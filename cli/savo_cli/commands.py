@@ -59,12 +59,12 @@ COMMANDS: tuple[Command | Group, ...] = (
         (
             Command(
                 "promote",
-                "savo_cli.operate.models:promote",
+                "savo_cli.operate.model_promotion:promote",
                 "Make a version champion at once, without a trial. It answers every scan that no candidate answers.",
             ),
             Command(
                 "rollback",
-                "savo_cli.operate.models:rollback",
+                "savo_cli.operate.model_promotion:rollback",
                 "Return to the previous champion, or to the vision provider if there was none.",
             ),
         ),

@@ -9,8 +9,8 @@ from uuid import uuid4
 import pytest
 
 from cli.tests.conftest import Savo
-from savo_cli.diagnose.checks import Finding
 from savo_cli.diagnose.common_problems import diagnose
+from savo_cli.diagnose.finding import Finding
 from savo_cli.diagnose.service_figures import ServiceFigures
 from savo_cli.diagnose.sizes import size_text
 from savo_cli.diagnose.storage_prices import RECOMMENDED, STORAGE_PROVIDERS

@@ -22,8 +22,8 @@ from playwright.async_api import async_playwright
 
 from cli.tests.conftest import Savo
 from cli.tests.small_gateway import SmallGateway
-from savo_cli.weekly.content import as_html, as_text, build_content
 from savo_cli.weekly.mail import MailServer
+from savo_cli.weekly.render import as_html, as_text, build_content
 from savo_runtime.command_line.output import CommandError
 from tests.parts.addresses import free_port
 from tests.parts.parts_table import record

@@ -19,12 +19,11 @@ import typer
 from rich.console import Console
 
 from savo_datasets.errors import DatasetError
-from savo_demo.album import GeneratedPhotos, RealPhotos, SourcePhoto, UploadFactory
 from savo_demo.errors import DemoError, StageError
 from savo_demo.network import write_small_network
-from savo_demo.phones import ScanOutcome, SimulatedUsers, Upload, new_client
 from savo_demo.plan import REFUSED_AS, Plan, PlanError, plan_from
 from savo_demo.product import Product
+from savo_demo.simulated_users import ScanOutcome, SimulatedUsers, Upload, new_client
 from savo_demo.stages.display import Display
 from savo_demo.stages.polling import wait_until
 from savo_demo.stages.report import print_summary, summary_of
@@ -32,6 +31,7 @@ from savo_demo.stages.rollout import RolloutStage
 from savo_demo.stages.totals import Totals
 from savo_demo.stages.training import TrainingStage, comparison
 from savo_demo.summary import Summary, count_mismatches
+from savo_demo.upload_factory import GeneratedPhotos, RealPhotos, SourcePhoto, UploadFactory
 
 SETTLE_SECONDS = 60.0
 

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from savo_contracts.scans import Action
 from savo_demo.corrections import Edit
-from savo_demo.phones import ScanOutcome
+from savo_demo.simulated_users import ScanOutcome
 from savo_demo.stages.report import rows, summary_of
 from savo_demo.stages.totals import Totals
 from savo_demo.summary import Summary, count_mismatches, reached_every_step, rollout_shares

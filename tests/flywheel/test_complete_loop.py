@@ -16,7 +16,7 @@ import pytest
 
 from savo_demo.drawing.scene_folder import write_scenes
 from savo_demo.drawing.scenes import Scene, draw_scenes
-from savo_demo.phones import ScanOutcome, SimulatedUsers, Upload, new_client
+from savo_demo.simulated_users import ScanOutcome, SimulatedUsers, Upload, new_client
 from tests.parts.wheel import Wheel, objects_under, read_json, running_wheel
 
 SAMPLES = 60

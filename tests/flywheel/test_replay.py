@@ -18,7 +18,7 @@ import pytest
 
 from savo_demo.drawing.scene_folder import write_scenes
 from savo_demo.drawing.scenes import draw_scenes
-from savo_demo.phones import SimulatedUsers, Upload, new_client
+from savo_demo.simulated_users import SimulatedUsers, Upload, new_client
 from savo_runtime.messaging.kafka.lag import GroupReader
 from savo_runtime.settings import RuntimeSettings
 from tests.parts.wheel import Wheel, objects_under, read_json, running_wheel

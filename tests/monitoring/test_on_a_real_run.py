@@ -22,7 +22,7 @@ from savo_contracts.scans import ScanRequested
 from savo_contracts.topics import topic_named
 from savo_demo.drawing.scene_folder import write_scenes
 from savo_demo.drawing.scenes import Scene, draw_scenes
-from savo_demo.phones import ScanOutcome, SimulatedUsers, Upload, new_client
+from savo_demo.simulated_users import ScanOutcome, SimulatedUsers, Upload, new_client
 from tests.monitoring.boards import ROOT, alerts, queries
 from tests.parts.interventions import held_write_lock, kill_standin, publish, register, send
 from tests.parts.prometheus import Prometheus, running_prometheus

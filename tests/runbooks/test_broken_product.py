@@ -15,7 +15,7 @@ import pytest_asyncio
 from libs.detection.tests.tiny_models import NAMES, constant_model, raw_rows
 from savo_demo.drawing.scene_folder import write_scenes
 from savo_demo.drawing.scenes import Scene, draw_scenes
-from savo_demo.phones import ScanOutcome, SimulatedUsers, Upload, new_client
+from savo_demo.simulated_users import ScanOutcome, SimulatedUsers, Upload, new_client
 from tests.monitoring.boards import ROOT, Alert, alerts
 from tests.parts.interventions import held_write_lock, register, send
 from tests.parts.prometheus import Prometheus, running_prometheus

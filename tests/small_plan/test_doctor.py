@@ -18,7 +18,7 @@ import pytest
 
 from savo_demo.drawing.scene_folder import write_scenes
 from savo_demo.drawing.scenes import Scene, draw_scenes
-from savo_demo.phones import SimulatedUsers, Upload, new_client
+from savo_demo.simulated_users import SimulatedUsers, Upload, new_client
 from tests.parts.wheel import Wheel, running_wheel
 
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(900)]

@@ -21,7 +21,7 @@ from PIL import Image
 
 from savo_demo.drawing.scene_folder import write_scenes
 from savo_demo.drawing.scenes import Scene, draw_scenes
-from savo_demo.phones import ScanOutcome, SimulatedUsers, Upload, new_client
+from savo_demo.simulated_users import ScanOutcome, SimulatedUsers, Upload, new_client
 from tests.parts.memory import MemoryPeak, peak_rss_mb
 from tests.parts.s3 import S3Server
 from tests.parts.wheel import Wheel, running_wheel

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from savo_cli.diagnose.checks import Finding
+from savo_cli.diagnose.finding import Finding
 from savo_cli.diagnose.service_figures import ServiceFigures
 from savo_cli.diagnose.sizes import size_text
 from savo_cli.diagnose.storage_prices import RECOMMENDED, STORAGE_PROVIDERS

@@ -20,8 +20,8 @@ from aiokafka import AIOKafkaProducer
 from rich.table import Table
 from rich.text import Text
 
-from savo_cli.diagnose.checks import Finding
 from savo_cli.diagnose.common_problems import diagnose
+from savo_cli.diagnose.finding import Finding
 from savo_cli.diagnose.service_addresses import RunningServices, find_services
 from savo_cli.diagnose.service_figures import read_figures
 from savo_cli.options import AsJson, Key, Url

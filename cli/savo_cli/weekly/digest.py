@@ -11,8 +11,8 @@ import typer
 
 from savo_cli.gateway import Gateway, RefusedError
 from savo_cli.options import AsJson, Key, Url
-from savo_cli.weekly.content import DigestContent, as_html, as_text, build_content
 from savo_cli.weekly.mail import MailServer, compose, send_mail
+from savo_cli.weekly.render import DigestContent, as_html, as_text, build_content
 from savo_cli.weekly.settings import DigestSettings
 from savo_runtime.command_line.output import CommandError, print_json, reported_errors, table_console
 from savo_runtime.settings import load_settings

@@ -8,15 +8,15 @@ from typing import Any
 
 from savo_contracts.measures import MEASURES, Measure, Unit
 from savo_contracts.rollout import STEPS
-from savo_demo.album import SourcePhoto, UploadFactory
 from savo_demo.errors import StageError, first_error
-from savo_demo.phones import SimulatedUsers
 from savo_demo.plan import Plan
 from savo_demo.product import Product
+from savo_demo.simulated_users import SimulatedUsers
 from savo_demo.stages.display import Display, Stage
 from savo_demo.stages.polling import POLL_SECONDS, wait_until
 from savo_demo.stages.totals import Totals
 from savo_demo.summary import reached_every_step, rollout_shares
+from savo_demo.upload_factory import SourcePhoto, UploadFactory
 
 BEGIN_SECONDS = 45.0
 FAILED_STATES = frozenset({"rolled-back", "paused"})

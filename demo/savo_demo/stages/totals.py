@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
-from savo_demo.phones import ScanOutcome
+from savo_demo.simulated_users import ScanOutcome
 
 
 @dataclass

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
-from savo_collector.adapters.ledger import DatabaseLedger
 from savo_collector.adapters.photos import StoredPhotos
 from savo_collector.adapters.projection import PROJECTION
+from savo_collector.adapters.sample_database import DatabaseLedger
 from savo_collector.adapters.sample_objects import SampleObjects
 from savo_collector.class_registry import ClassPolicy, ClassRegistry
 from savo_collector.collection import CollectionPolicy, CollectSample

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from savo_collector.adapters.ledger import DatabaseLedger
+from savo_collector.adapters.sample_database import DatabaseLedger
 from savo_collector.app import build_collect
 from savo_collector.collection import CollectSample
 from savo_collector.settings import CollectorSettings

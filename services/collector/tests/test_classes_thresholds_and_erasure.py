@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from savo_collector.adapters.ledger import DatabaseLedger
+from savo_collector.adapters.sample_database import DatabaseLedger
 from savo_collector.class_registry import ClassPolicy, ClassRegistry, class_of
 from savo_collector.collection import CollectSample
 from savo_collector.pending_samples import PendingSamples

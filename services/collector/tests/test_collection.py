@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from savo_collector.adapters.ledger import DatabaseLedger
+from savo_collector.adapters.sample_database import DatabaseLedger
 from savo_collector.collection import CollectSample
 from savo_contracts.documents import (
     CLASSES_KEY,

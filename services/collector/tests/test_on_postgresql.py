@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from savo_collector.adapters.ledger import DatabaseLedger
+from savo_collector.adapters.sample_database import DatabaseLedger
 from savo_collector.collection import CollectSample
 from savo_collector.thresholds import TrainingPolicy
 from savo_contracts.documents import CLASSES_KEY, ClassList

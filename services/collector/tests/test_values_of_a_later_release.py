@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from savo_collector.adapters.ledger import DatabaseLedger
+from savo_collector.adapters.sample_database import DatabaseLedger
 from savo_collector.collection import CollectSample
 from savo_collector.ports import Rejection
 from savo_contracts.documents import SampleMeta, sample_meta_key

@@ -15,15 +15,15 @@ from savo_gateway.access.callers import AccessPolicy, Authenticator, JwtPolicy, 
 from savo_gateway.access.rate_limits import RateLimit
 from savo_gateway.adapters.audit_store import SqlAuditLog
 from savo_gateway.adapters.digest_store import SqlDigests
+from savo_gateway.adapters.event_positions import SqlJournal
 from savo_gateway.adapters.figure_store import SqlFigures
-from savo_gateway.adapters.journal import SqlJournal
 from savo_gateway.adapters.key_store import SqlKeys
 from savo_gateway.adapters.projection import PROJECTION
 from savo_gateway.adapters.reported_store import SqlReportedScans
 from savo_gateway.adapters.rollout_client import HttpRolloutClient
 from savo_gateway.adapters.scan_store import SqlScans
 from savo_gateway.confirmations.confirmation import ConfirmScan
-from savo_gateway.confirmations.submissions import StoreReportedPhoto, SubmitReport
+from savo_gateway.confirmations.legacy_submissions import StoreReportedPhoto, SubmitReport
 from savo_gateway.figures.gauges import UpdateGauges
 from savo_gateway.figures.summaries import ShowProgress, ShowStats
 from savo_gateway.http.admin_routes import AdminUseCases

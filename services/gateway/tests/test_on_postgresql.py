@@ -36,6 +36,7 @@ from services.gateway.tests.test_figures import (
     test_samples_that_are_not_erased_are_counted_by_day_over_four_weeks,
     test_the_correction_rate_is_edited_scans_of_confirmed_scans,
 )
+from services.gateway.tests.test_legacy_submissions import test_corrections_become_the_same_event_as_a_confirmation
 from services.gateway.tests.test_scans_http import (
     test_a_photo_becomes_an_object_a_scan_and_an_event,
     test_a_users_scans_come_newest_first_page_by_page,
@@ -43,7 +44,6 @@ from services.gateway.tests.test_scans_http import (
     test_fifty_equal_concurrent_requests_create_one_scan,
     test_refused_uploads_are_counted_by_reason,
 )
-from services.gateway.tests.test_submissions import test_corrections_become_the_same_event_as_a_confirmation
 
 __all__ = [
     "TestApiKeys",

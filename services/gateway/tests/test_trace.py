@@ -11,8 +11,8 @@ from savo_contracts.envelope import Envelope, Event, RecordRef
 from savo_contracts.samples import RejectionReason, SampleRejected, SampleStored, Split
 from savo_contracts.scans import FailureCode, ScanFailed, ScanRequested
 from savo_contracts.topics import topic_of
-from savo_gateway.adapters.journal import SqlJournal
-from savo_gateway.scans.trace import NEXT_STEPS
+from savo_gateway.adapters.event_positions import SqlJournal
+from savo_gateway.scans.status_summary import NEXT_STEPS
 from savo_runtime.messaging.publishing.publisher import record_of
 from savo_runtime.messaging.publishing.tables import OutboxRow
 from services.gateway.tests.events import completed, tomato

@@ -20,7 +20,7 @@ from savo_gateway.errors import InvalidRequestError
 from savo_gateway.http.dependencies import ScansCaller, find_visible, person_for, provided
 from savo_gateway.http.problems import PROBLEM_RESPONSES
 from savo_gateway.http.schemas import ConfirmationView, ScanForm, ScanPage, ScanTrace, ScanView
-from savo_gateway.http.traces import trace_of
+from savo_gateway.http.trace_view import trace_of
 from savo_gateway.http.upload_reader import BINARY, UploadReader, parse_form, photo_body
 from savo_gateway.photos.storage import ReadPhoto
 from savo_gateway.ports import Journal, ScanStore

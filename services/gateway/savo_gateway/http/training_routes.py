@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Request
 from pydantic import BaseModel
 
-from savo_gateway.confirmations.submissions import Report, StoreReportedPhoto, SubmitReport
+from savo_gateway.confirmations.legacy_submissions import Report, StoreReportedPhoto, SubmitReport
 from savo_gateway.figures.records import Progress, TrainingStats
 from savo_gateway.figures.summaries import ShowProgress, ShowStats
 from savo_gateway.http.dependencies import TrainingCaller, find_visible, person_for, provided

@@ -8,7 +8,7 @@ from datetime import datetime
 from savo_contracts.topics import TOPICS
 from savo_gateway.http.schemas import Hop, RecordView, ScanTrace
 from savo_gateway.scans.records import JournalEntry, Scan
-from savo_gateway.scans.trace import summarize
+from savo_gateway.scans.status_summary import summarize
 
 __all__ = ["trace_of"]
 

@@ -13,7 +13,7 @@ from savo_datasets.labels import TruthBox, format_labels
 from savo_datasets.yolo_folder import labelled_photos, read_classes
 from savo_datasets.yolo_writer import add_photo, create_folder
 from savo_demo.drawing.scenes import CLASSES, Defect, Scene, add_defect, draw_scene
-from savo_demo.phones import Upload, with_catalogue_labels
+from savo_demo.simulated_users import Upload, with_catalogue_labels
 from savo_demo.standin.truth_index import PhotoHash, photo_hash
 
 PLACES = ("fridge", "pantry", "freezer")

@@ -8,9 +8,9 @@ import pytest
 
 from savo_datasets.errors import DatasetError
 from savo_datasets.yolo_folder import labelled_photos, photo_files
-from savo_demo.album import GeneratedPhotos, RealPhotos, UploadFactory
 from savo_demo.drawing.scene_folder import write_scenes
 from savo_demo.drawing.scenes import CLASSES, draw_scenes
+from savo_demo.upload_factory import GeneratedPhotos, RealPhotos, UploadFactory
 
 
 @pytest.fixture

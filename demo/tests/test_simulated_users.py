@@ -13,7 +13,7 @@ import pytest
 from savo_contracts.geometry import BoundingBox
 from savo_datasets.labels import TruthBox
 from savo_demo.errors import PhoneError
-from savo_demo.phones import ScanOutcome, SimulatedUsers, Upload, with_catalogue_labels
+from savo_demo.simulated_users import ScanOutcome, SimulatedUsers, Upload, with_catalogue_labels
 
 BOX = BoundingBox(x=0.1, y=0.1, width=0.2, height=0.2)
 EGG = TruthBox("egg", BOX)

@@ -9,7 +9,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-from savo_cli.weekly.figures import (
+from savo_cli.weekly.rows import (
     NO_FIGURE,
     ArmRow,
     Bar,
