@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from savo_collector.adapters.photos import StoredPhotos
 from savo_collector.adapters.projection import PROJECTION
-from savo_collector.adapters.sample_database import DatabaseLedger
+from savo_collector.adapters.sample_database import SqlSampleDatabase
 from savo_collector.adapters.sample_objects import SampleObjects
 from savo_collector.class_registry import ClassPolicy, ClassRegistry
 from savo_collector.collection import CollectionPolicy, CollectSample
@@ -26,13 +26,13 @@ GAUGE_SECONDS = 15.0
 
 def build(settings: CollectorSettings, runtime: Runtime) -> Service:
     """The collector, ready to be run."""
-    ledger = DatabaseLedger(runtime.database, runtime.outbox)
+    database = SqlSampleDatabase(runtime.database, runtime.outbox)
     training = TrainingPolicy(settings.training_threshold, timedelta(days=settings.retrain_every_days))
-    collect = build_collect(settings, runtime, ledger, training)
-    pending = PendingSamples(ledger, replace(collect, writer=replace(collect.writer, publish_events=True)))
+    collect = build_collect(settings, runtime, database, training)
+    pending = PendingSamples(database, replace(collect, writer=replace(collect.writer, publish_events=True)))
 
     async def check_training_age() -> None:
-        await check_thresholds(ledger, training, runtime.clock())
+        await check_thresholds(database, training, runtime.clock())
 
     return Service(
         name="collector",
@@ -46,15 +46,15 @@ def build(settings: CollectorSettings, runtime: Runtime) -> Service:
 
 
 def build_collect(
-    settings: CollectorSettings, runtime: Runtime, ledger: DatabaseLedger, training: TrainingPolicy
+    settings: CollectorSettings, runtime: Runtime, database: SqlSampleDatabase, training: TrainingPolicy
 ) -> CollectSample:
     samples = SampleObjects(runtime.store)
     limit = None if settings.storage_limit_gb is None else int(settings.storage_limit_gb * 1e9)
     return CollectSample(
         photos=StoredPhotos(runtime.store),
-        classes=ClassRegistry(runtime.store, ledger, ClassPolicy(settings.class_users, settings.class_samples)),
-        writer=SampleWriter(ledger, samples, training, runtime.clock, limit),
-        erasure=SampleErasure(ledger, samples, runtime.clock),
+        classes=ClassRegistry(runtime.store, database, ClassPolicy(settings.class_users, settings.class_samples)),
+        writer=SampleWriter(database, samples, training, runtime.clock, limit),
+        erasure=SampleErasure(database, samples, runtime.clock),
         clock=runtime.clock,
         policy=CollectionPolicy(settings.collect_training_data, settings.require_consent),
         quality=QualityPolicy(

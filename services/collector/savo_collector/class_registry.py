@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from savo_collector.ports import Ledger, UnknownLabelCounts
+from savo_collector.ports import SampleDatabase, UnknownLabelCounts
 from savo_contracts.documents import ClassList, IngredientClass
 from savo_contracts.ingredients import NormalisedName, normalise
 from savo_contracts.scans import ScanConfirmed
@@ -35,7 +35,7 @@ class ClassRegistry:
     """Looks up class ids, and adds classes to the list by compare-and-swap."""
 
     store: ObjectStore
-    ledger: Ledger
+    database: SampleDatabase
     policy: ClassPolicy = ClassPolicy()
 
     async def classes_for(self, confirmed: ScanConfirmed, names: Iterable[str]) -> dict[str, IngredientClass]:
@@ -50,7 +50,7 @@ class ClassRegistry:
 
     async def _qualifies(self, confirmed: ScanConfirmed, label: str) -> bool:
         subject = None if confirmed.anonymous else confirmed.subject
-        async with self.ledger.transaction() as transaction:
+        async with self.database.transaction() as transaction:
             counts = await transaction.record_unknown_label(label, confirmed.scan_id, subject)
         return self.policy.admits(counts)
 

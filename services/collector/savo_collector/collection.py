@@ -116,7 +116,7 @@ class CollectSample:
 
     async def _known_result(self, confirmed: ScanConfirmed) -> Sample | SampleStored | SampleRejected | None:
         """The event of this confirmation, or of a later one, where it was handled before; else the scan's sample."""
-        async with self.writer.ledger.read_transaction() as transaction:
+        async with self.writer.database.read_transaction() as transaction:
             await require_not_erased(transaction, confirmed)
             rejection = await transaction.rejection_of(confirmed.scan_id)
             sample = await transaction.sample_of_photo(confirmed.image.sha256)
@@ -133,7 +133,7 @@ class CollectSample:
             await self.erasure.withdraw(confirmed.scan_id, confirmed.revision, ErasureCause.LABELS)
         pending = rejected.reason in PENDING_REASONS
         rejection = Rejection(confirmed, rejected.reason.value, rejected.detail, self.clock(), pending=pending)
-        async with self.writer.ledger.transaction() as transaction:
+        async with self.writer.database.transaction() as transaction:
             await require_not_erased(transaction, confirmed)
             earlier = await transaction.rejection_of(confirmed.scan_id)
             if earlier and _is_repeat(rejection, earlier):

@@ -13,7 +13,7 @@ from datetime import datetime
 import structlog
 
 from savo_collector.errors import ErasureCause
-from savo_collector.ports import Ledger, Sample, SampleState, SampleStore, Transaction
+from savo_collector.ports import Sample, SampleDatabase, SampleState, SampleStore, Transaction
 from savo_collector.thresholds import without_sample
 from savo_contracts.envelope import named_id
 from savo_contracts.samples import SampleErased
@@ -30,12 +30,12 @@ log = structlog.get_logger()
 class SampleErasure:
     """Deletes samples: for an erased scan or subject, without consent, or without usable labels."""
 
-    ledger: Ledger
+    database: SampleDatabase
     samples: SampleStore
     clock: Callable[[], datetime]
 
     async def erase_scan(self, erased: ScanErased) -> None:
-        async with self.ledger.transaction() as transaction:
+        async with self.database.transaction() as transaction:
             await transaction.record_erased(scan_id=erased.scan_id, at=erased.erased_at)
             await transaction.delete_scan(erased.scan_id)
             sample = await transaction.sample_of_scan(erased.scan_id)
@@ -43,7 +43,7 @@ class SampleErasure:
             await self._erase(sample, ErasureCause.SCAN)
 
     async def erase_subject(self, erased: SubjectErased) -> None:
-        async with self.ledger.transaction() as transaction:
+        async with self.database.transaction() as transaction:
             await transaction.record_erased(subject=erased.subject, at=erased.erased_at)
             await transaction.delete_subject(erased.subject)
             samples = await transaction.samples_of_subject(erased.subject)
@@ -53,7 +53,7 @@ class SampleErasure:
 
     async def remove_leftovers(self, scan_id: str, cause: ErasureCause) -> None:
         """Delete what a collection wrote before it found its scan erased."""
-        async with self.ledger.transaction() as transaction:
+        async with self.database.transaction() as transaction:
             sample = await transaction.sample_of_scan(scan_id)
             if objects := await transaction.erased_objects(scan_id):
                 # Inside the transaction, so that no other scan claims these bytes meanwhile.
@@ -64,17 +64,17 @@ class SampleErasure:
     async def revoke_consent(self, confirmed: ScanConfirmed) -> None:
         """Withdraw the sample, and delete the rejection from which the photo could be collected later."""
         await self.withdraw(confirmed.scan_id, confirmed.revision, ErasureCause.CONSENT)
-        async with self.ledger.transaction() as transaction:
+        async with self.database.transaction() as transaction:
             await transaction.delete_scan(confirmed.scan_id)
 
     async def withdraw(self, scan_id: str, revision: int, cause: ErasureCause) -> None:
         """Remove a sample whose newest confirmation does not allow it. Its split is kept for the next one."""
-        async with self.ledger.read_transaction() as transaction:
+        async with self.database.read_transaction() as transaction:
             sample = await transaction.sample_of_scan(scan_id)
         if sample is None or sample.state is not SampleState.STORED:
             return
         await self.samples.remove(sample.sha256, sample.media_type)
-        async with self.ledger.transaction() as transaction:
+        async with self.database.transaction() as transaction:
             await self._subtract(transaction, sample, f"revision {revision}")
             await transaction.save(replace(sample, state=SampleState.WITHDRAWN, revision=revision))
         SAMPLES.labels("withdrawn", "").inc()
@@ -84,12 +84,12 @@ class SampleErasure:
         """Delete a claimed sample whose objects could not be written."""
         if sample.state is SampleState.CLAIMED:
             await self.samples.remove(sample.sha256, sample.media_type)
-            async with self.ledger.transaction() as transaction:
+            async with self.database.transaction() as transaction:
                 await transaction.delete(sample)
 
     async def _erase(self, sample: Sample, cause: ErasureCause) -> None:
         await self.samples.remove(sample.sha256, sample.media_type)
-        async with self.ledger.transaction() as transaction:
+        async with self.database.transaction() as transaction:
             current = await transaction.sample_of_scan(sample.scan_id)
             if current is None:
                 return

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from savo_collector.collection import CollectSample
-from savo_collector.ports import Ledger
+from savo_collector.ports import SampleDatabase
 from savo_contracts.samples import RejectionReason
 from savo_runtime.storage.classes import read_class_list
 
@@ -20,7 +20,7 @@ log = structlog.get_logger()
 class PendingSamples:
     """Retries the photos that were rejected with `needs-class`."""
 
-    ledger: Ledger
+    database: SampleDatabase
     collect: CollectSample
     """With `SampleWriter.publish_events`: there is no handler here that returns the event."""
     _checked_etag: str | None = field(default=None, init=False)
@@ -30,7 +30,7 @@ class PendingSamples:
         _, etag = await read_class_list(self.collect.classes.store)
         if etag == self._checked_etag:
             return 0
-        async with self.ledger.read_transaction() as transaction:
+        async with self.database.read_transaction() as transaction:
             pending = await transaction.pending_rejections(RejectionReason.NEEDS_CLASS)
         events = [await self.collect(rejection.confirmed) for rejection in pending]
         self._checked_etag = etag

@@ -20,11 +20,11 @@ from savo_contracts.scans import ScanConfirmed
 
 __all__ = [
     "Counts",
-    "Ledger",
     "Photo",
     "PhotoStore",
     "Rejection",
     "Sample",
+    "SampleDatabase",
     "SampleState",
     "SampleStore",
     "Transaction",
@@ -209,7 +209,7 @@ class Transaction(Protocol):
         ...
 
 
-class Ledger(Protocol):
+class SampleDatabase(Protocol):
     """The collector's database. Raises `DependencyDownError("database", …)`."""
 
     def transaction(self) -> AbstractAsyncContextManager[Transaction]: ...

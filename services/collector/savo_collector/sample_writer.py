@@ -16,7 +16,7 @@ import structlog
 from savo_collector.duplicates import Fingerprint, require_unclaimed
 from savo_collector.errors import ErasedError, RejectedError
 from savo_collector.labels import count_labels, label_file
-from savo_collector.ports import Ledger, Photo, Sample, SampleState, SampleStore, Transaction
+from savo_collector.ports import Photo, Sample, SampleDatabase, SampleState, SampleStore, Transaction
 from savo_collector.splits import choose_split
 from savo_collector.thresholds import TrainingPolicy, publish_if_reached, with_new_sample
 from savo_contracts.documents import LabelledBox, SampleMeta
@@ -38,7 +38,7 @@ STORED, RELABELLED = SAMPLES.labels("stored", ""), SAMPLES.labels("relabelled", 
 class SampleWriter:
     """Stores samples, within the storage limit."""
 
-    ledger: Ledger
+    database: SampleDatabase
     samples: SampleStore
     training: TrainingPolicy
     clock: Callable[[], datetime]
@@ -55,7 +55,7 @@ class SampleWriter:
         # The object store has owner and split even where a replay in another order rebuilt the database.
         known = await self.samples.meta(photo.sha256)
         require_unclaimed(confirmed.scan_id, known.scan_id if known else None)
-        async with self.ledger.transaction() as transaction:
+        async with self.database.transaction() as transaction:
             await require_not_erased(transaction, confirmed)
             owner = await transaction.sample_of_photo(photo.sha256, confirmed.image.sha256)
             require_unclaimed(confirmed.scan_id, owner.scan_id if owner else None)
@@ -82,7 +82,7 @@ class SampleWriter:
 
         That is the recorded event where this confirmation, or a later one, was recorded before.
         """
-        async with self.ledger.transaction() as transaction:
+        async with self.database.transaction() as transaction:
             if cause := await transaction.erasure_cause(event.scan_id, event.subject):
                 raise ErasedError(event.scan_id, cause)
             known = await transaction.sample_of_scan(event.scan_id)
@@ -105,7 +105,7 @@ class SampleWriter:
 
     async def update_storage_gauges(self) -> None:
         """Bytes used and allowed, for the alert on a full store."""
-        async with self.ledger.read_transaction() as transaction:
+        async with self.database.read_transaction() as transaction:
             STORAGE_USED.labels("samples").set((await transaction.counts()).bytes)
         if self.limit_bytes is not None:
             STORAGE_LIMIT.labels("samples").set(self.limit_bytes)

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 from uuid import UUID
 
-from savo_collector.ports import Counts, Ledger, Transaction
+from savo_collector.ports import Counts, SampleDatabase, Transaction
 from savo_contracts.envelope import named_id
 from savo_contracts.training import TrainingThresholdReached
 
@@ -70,9 +70,9 @@ async def publish_if_reached(transaction: Transaction, policy: TrainingPolicy, n
     return True
 
 
-async def check_thresholds(ledger: Ledger, policy: TrainingPolicy, now: datetime) -> bool:
+async def check_thresholds(database: SampleDatabase, policy: TrainingPolicy, now: datetime) -> bool:
     """For the timer, in a transaction of its own: time passes, and an operator may lower the threshold."""
-    async with ledger.transaction() as transaction:
+    async with database.transaction() as transaction:
         return await publish_if_reached(transaction, policy, now)
 
 

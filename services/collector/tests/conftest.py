@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from savo_collector.adapters.sample_database import DatabaseLedger
+from savo_collector.adapters.sample_database import SqlSampleDatabase
 from savo_collector.app import build_collect
 from savo_collector.collection import CollectSample
 from savo_collector.settings import CollectorSettings
@@ -71,11 +71,11 @@ async def runtime() -> AsyncIterator[Runtime]:
 @pytest.fixture
 def build() -> Callable[..., CollectSample]:
     def build_with(
-        runtime: Runtime, *, ledger: Any = None, training: TrainingPolicy | None = None, **settings: Any
+        runtime: Runtime, *, database: Any = None, training: TrainingPolicy | None = None, **settings: Any
     ) -> CollectSample:
-        ledger = ledger or DatabaseLedger(runtime.database, runtime.outbox)
+        database = database or SqlSampleDatabase(runtime.database, runtime.outbox)
         collector = CollectorSettings(**{"collect_training_data": True} | settings)
-        return build_collect(collector, runtime, ledger, training or TrainingPolicy())
+        return build_collect(collector, runtime, database, training or TrainingPolicy())
 
     return build_with
 

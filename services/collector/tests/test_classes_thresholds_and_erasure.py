@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from savo_collector.adapters.sample_database import DatabaseLedger
+from savo_collector.adapters.sample_database import SqlSampleDatabase
 from savo_collector.class_registry import ClassPolicy, ClassRegistry, class_of
 from savo_collector.collection import CollectSample
 from savo_collector.pending_samples import PendingSamples
@@ -30,8 +30,8 @@ Factory = Callable[..., Any]
 
 
 @pytest.fixture
-def ledger(runtime: Runtime) -> DatabaseLedger:
-    return DatabaseLedger(runtime.database, runtime.outbox)
+def database(runtime: Runtime) -> SqlSampleDatabase:
+    return SqlSampleDatabase(runtime.database, runtime.outbox)
 
 
 async def stored_classes(runtime: Runtime) -> ClassList:
@@ -39,9 +39,9 @@ async def stored_classes(runtime: Runtime) -> ClassList:
 
 
 async def test_class_ids_follow_the_order_of_first_use_and_never_change(
-    runtime: Runtime, ledger: DatabaseLedger, confirm: Factory
+    runtime: Runtime, database: SqlSampleDatabase, confirm: Factory
 ) -> None:
-    registry, confirmed = ClassRegistry(runtime.store, ledger), await confirm(runtime)
+    registry, confirmed = ClassRegistry(runtime.store, database), await confirm(runtime)
     await registry.classes_for(confirmed, ["milk"])
     await registry.classes_for(confirmed, ["egg", "apple", "milk"])
     await registry.classes_for(confirmed, ["apple"])
@@ -53,10 +53,10 @@ async def test_class_ids_follow_the_order_of_first_use_and_never_change(
 
 
 async def test_registries_that_add_classes_at_once_never_assign_an_id_twice(
-    runtime: Runtime, ledger: DatabaseLedger, confirm: Factory
+    runtime: Runtime, database: SqlSampleDatabase, confirm: Factory
 ) -> None:
     confirmed, labels = await confirm(runtime), sorted(CATALOGUE)[:24]
-    registries = [ClassRegistry(_Interleaved(runtime.store), ledger) for _ in range(6)]
+    registries = [ClassRegistry(_Interleaved(runtime.store), database) for _ in range(6)]
     found = await asyncio.gather(
         *(
             registry.classes_for(confirmed, labels[place * 3 : place * 3 + 6])
@@ -70,21 +70,21 @@ async def test_registries_that_add_classes_at_once_never_assign_an_id_twice(
 
 
 async def test_a_merged_class_redirects_to_its_target(
-    runtime: Runtime, ledger: DatabaseLedger, confirm: Factory
+    runtime: Runtime, database: SqlSampleDatabase, confirm: Factory
 ) -> None:
     merged = ClassList(
         classes=(IngredientClass(id=0, label="milk"), IngredientClass(id=1, label="oat_milk", redirects_to=0))
     )
     await runtime.store.put(CLASSES_KEY, merged.model_dump_json().encode())
-    found = await ClassRegistry(runtime.store, ledger).classes_for(await confirm(runtime), ["oat_milk"])
+    found = await ClassRegistry(runtime.store, database).classes_for(await confirm(runtime), ["oat_milk"])
     assert found["oat_milk"].id == 0
 
 
 async def test_an_unknown_label_becomes_a_class_after_enough_confirmations_and_its_photos_are_retried(
-    runtime: Runtime, ledger: DatabaseLedger, collect: CollectSample, confirm: Factory, kept: Factory
+    runtime: Runtime, database: SqlSampleDatabase, collect: CollectSample, confirm: Factory, kept: Factory
 ) -> None:
     collect = replace(collect, classes=replace(collect.classes, policy=ClassPolicy(users=2, samples=3)))
-    pending = PendingSamples(ledger, replace(collect, writer=replace(collect.writer, publish_events=True)))
+    pending = PendingSamples(database, replace(collect, writer=replace(collect.writer, publish_events=True)))
     events = [
         await collect(await confirm(runtime, f"scan-{number}", subject=subject, items=(kept("gloop"),), **extra))
         for number, (subject, extra) in enumerate(
@@ -101,10 +101,10 @@ async def test_an_unknown_label_becomes_a_class_after_enough_confirmations_and_i
 
 
 async def test_a_class_that_an_engineer_adds_makes_samples_of_its_photos(
-    runtime: Runtime, ledger: DatabaseLedger, collect: CollectSample, confirm: Factory, kept: Factory
+    runtime: Runtime, database: SqlSampleDatabase, collect: CollectSample, confirm: Factory, kept: Factory
 ) -> None:
     assert isinstance(await collect(await confirm(runtime, items=(kept("gloop"),))), SampleRejected)
-    pending = PendingSamples(ledger, replace(collect, writer=replace(collect.writer, publish_events=True)))
+    pending = PendingSamples(database, replace(collect, writer=replace(collect.writer, publish_events=True)))
     assert await pending.retry() == 0
     await runtime.store.put(
         CLASSES_KEY, ClassList(classes=(IngredientClass(id=0, label="gloop"),)).model_dump_json().encode()
@@ -128,21 +128,21 @@ async def test_each_crossing_of_the_threshold_is_published_exactly_once(
 
 
 async def test_after_thirty_days_one_new_sample_is_enough_for_a_run(
-    runtime: Runtime, ledger: DatabaseLedger, build: Factory, confirm: Factory
+    runtime: Runtime, database: SqlSampleDatabase, build: Factory, confirm: Factory
 ) -> None:
     policy, clock = TrainingPolicy(), runtime.clock
-    assert not await check_thresholds(ledger, policy, clock.advance(days=40))  # type: ignore[attr-defined]
+    assert not await check_thresholds(database, policy, clock.advance(days=40))  # type: ignore[attr-defined]
     await build(runtime, training=policy)(await confirm(runtime))
-    assert not await check_thresholds(ledger, policy, clock() + policy.every - timedelta(seconds=1))
-    assert await check_thresholds(ledger, policy, clock() + policy.every)
-    assert not await check_thresholds(ledger, policy, clock() + 3 * policy.every)
+    assert not await check_thresholds(database, policy, clock() + policy.every - timedelta(seconds=1))
+    assert await check_thresholds(database, policy, clock() + policy.every)
+    assert not await check_thresholds(database, policy, clock() + 3 * policy.every)
     (event,) = await published_by_outbox(runtime)
     assert isinstance(event, TrainingThresholdReached)
     assert (event.reason, event.new_samples) == ("age", 1)
 
 
 async def test_an_erased_scan_leaves_no_object_row_or_count_even_after_a_replay(
-    runtime: Runtime, ledger: DatabaseLedger, collect: CollectSample, confirm: Factory
+    runtime: Runtime, database: SqlSampleDatabase, collect: CollectSample, confirm: Factory
 ) -> None:
     confirmed = await confirm(runtime)
     stored = await collect(confirmed)
@@ -157,7 +157,7 @@ async def test_an_erased_scan_leaves_no_object_row_or_count_even_after_a_replay(
     (event,) = await published_by_outbox(runtime)
     assert isinstance(event, SampleErased)
     assert event.sha256 == stored.sha256
-    async with ledger.transaction() as transaction:
+    async with database.transaction() as transaction:
         counts = await transaction.counts()
         assert (counts.samples, counts.bytes, counts.new_samples) == (0, 0, 0)
         assert await transaction.sample_of_scan("scan-1") is None
@@ -189,20 +189,25 @@ async def test_an_erasure_during_a_collection_wins(
 
 
 async def test_a_revoked_consent_deletes_the_rejection_too_and_an_older_confirmation_restores_nothing(
-    runtime: Runtime, ledger: DatabaseLedger, collect: CollectSample, confirm: Factory, revised: Factory, kept: Factory
+    runtime: Runtime,
+    database: SqlSampleDatabase,
+    collect: CollectSample,
+    confirm: Factory,
+    revised: Factory,
+    kept: Factory,
 ) -> None:
     unlabelled, stored = await confirm(runtime, "scan-1", items=(kept("gloop"),)), await confirm(runtime, "scan-2")
     for confirmed in (unlabelled, stored):
         await collect(confirmed)
         assert await collect(revised(confirmed, consent=False)) is None
-    async with ledger.transaction() as transaction:
+    async with database.transaction() as transaction:
         assert await transaction.rejection_of("scan-1") is None
         assert (await transaction.counts()).samples == 0
     assert await collect(stored) is None
 
 
 async def test_an_erased_person_loses_every_sample_and_rejection_for_good(
-    runtime: Runtime, ledger: DatabaseLedger, collect: CollectSample, confirm: Factory, kept: Factory
+    runtime: Runtime, database: SqlSampleDatabase, collect: CollectSample, confirm: Factory, kept: Factory
 ) -> None:
     mine = [await confirm(runtime, f"scan-{number}", subject="me") for number in range(3)]
     rejected = await confirm(runtime, "scan-w", subject="me", items=(kept("gloop"),))
@@ -216,7 +221,7 @@ async def test_an_erased_person_loses_every_sample_and_rejection_for_good(
         "scan-2",
     }
     assert [await collect(confirmed) for confirmed in (*mine, rejected)] == [None] * 4
-    async with ledger.transaction() as transaction:
+    async with database.transaction() as transaction:
         assert (await transaction.counts()).samples == 1
         assert await transaction.rejection_of("scan-w") is None
         assert await transaction.assigned_split("me") is None

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from savo_collector.adapters.sample_database import DatabaseLedger
+from savo_collector.adapters.sample_database import SqlSampleDatabase
 from savo_collector.collection import CollectSample
 from savo_contracts.documents import (
     CLASSES_KEY,
@@ -127,7 +127,7 @@ async def test_the_same_confirmation_twice_gives_the_same_event_and_counts_once(
     first = await collect(confirmed)
     runtime.clock.advance(60)  # type: ignore[attr-defined]
     assert await collect(confirmed) == first
-    async with DatabaseLedger(runtime.database, runtime.outbox).transaction() as transaction:
+    async with SqlSampleDatabase(runtime.database, runtime.outbox).transaction() as transaction:
         assert (await transaction.counts()).samples == 1
 
 
@@ -151,7 +151,7 @@ async def test_a_correction_replaces_the_labels_and_keeps_photo_split_and_count(
     assert isinstance(second, SampleStored)
     assert (second.revision, second.labels, second.split, second.image) == (2, {"egg": 2}, first.split, first.image)
     assert await collect(confirmed) == second, "an older confirmation never undoes a newer one"
-    async with DatabaseLedger(runtime.database, runtime.outbox).transaction() as transaction:
+    async with SqlSampleDatabase(runtime.database, runtime.outbox).transaction() as transaction:
         assert (await transaction.counts()).samples == 1
 
 
@@ -163,7 +163,7 @@ async def test_items_without_a_box_and_unknown_labels_keep_the_photo_out_of_the_
     nothing = await collect(await confirm(runtime, "scan-3", items=(kept(action=Action.REMOVED),)))
     reasons = [event.reason for event in (boxless, unknown, nothing) if isinstance(event, SampleRejected)]
     assert reasons == [RejectionReason.NEEDS_BOXES, RejectionReason.NEEDS_CLASS, RejectionReason.NO_ITEMS]
-    async with DatabaseLedger(runtime.database, runtime.outbox).transaction() as transaction:
+    async with SqlSampleDatabase(runtime.database, runtime.outbox).transaction() as transaction:
         assert [
             rejection.confirmed.scan_id
             for rejection in await transaction.pending_rejections(RejectionReason.NEEDS_BOXES)
@@ -181,7 +181,7 @@ async def test_a_rejected_photo_becomes_a_sample_when_its_boxes_are_confirmed(
     confirmed = await confirm(runtime, items=(kept(bbox=None),))
     assert isinstance(await collect(confirmed), SampleRejected)
     assert isinstance(await collect(revised(confirmed, items=(kept(),))), SampleStored)
-    async with DatabaseLedger(runtime.database, runtime.outbox).transaction() as transaction:
+    async with SqlSampleDatabase(runtime.database, runtime.outbox).transaction() as transaction:
         assert await transaction.rejection_of("scan-1") is None
 
 
@@ -201,7 +201,7 @@ async def test_a_correction_without_usable_labels_withdraws_the_sample_until_the
     assert isinstance(first, SampleStored)
     assert isinstance(third, SampleStored)
     assert (third.split, third.revision) == (first.split, 3)
-    async with DatabaseLedger(runtime.database, runtime.outbox).transaction() as transaction:
+    async with SqlSampleDatabase(runtime.database, runtime.outbox).transaction() as transaction:
         assert (await transaction.counts()).samples == 1
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from savo_collector.adapters.sample_database import DatabaseLedger
+from savo_collector.adapters.sample_database import SqlSampleDatabase
 from savo_collector.adapters.tables import Base
 from savo_collector.collection import CollectSample
 from savo_collector.thresholds import TrainingPolicy
@@ -54,19 +54,19 @@ class CrashingPort:
         return call
 
 
-class CrashingLedger:
-    def __init__(self, ledger: DatabaseLedger, crash_point: CrashPoint) -> None:
-        self._ledger, self._crash_point = ledger, crash_point
+class CrashingDatabase:
+    def __init__(self, database: SqlSampleDatabase, crash_point: CrashPoint) -> None:
+        self._database, self._crash_point = database, crash_point
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Any]:
-        async with self._ledger.transaction() as transaction:
+        async with self._database.transaction() as transaction:
             yield CrashingPort(transaction, self._crash_point)
         await self._crash_point.run(_nothing)  # the commit is done, and the process may crash before it notices
 
     @asynccontextmanager
     async def read_transaction(self) -> AsyncIterator[Any]:
-        async with self._ledger.read_transaction() as transaction:
+        async with self._database.read_transaction() as transaction:
             yield CrashingPort(transaction, self._crash_point)
 
 
@@ -101,8 +101,8 @@ async def _run(step: int | None, after: bool, revision: int, build: Any, confirm
             await build(runtime, training=training)(confirmed)
             confirmed = revised(confirmed)
         crash_point = CrashPoint(step or -1, after)
-        ledger = CrashingLedger(DatabaseLedger(runtime.database, runtime.outbox), crash_point)
-        crashing = build(_with_crashing_store(runtime, crash_point), ledger=ledger, training=training)
+        database = CrashingDatabase(SqlSampleDatabase(runtime.database, runtime.outbox), crash_point)
+        crashing = build(_with_crashing_store(runtime, crash_point), database=database, training=training)
         crashed = await _crashes(crashing, confirmed)
         event = await build(runtime, training=training)(confirmed)
         assert isinstance(event, SampleStored)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from savo_collector.adapters.sample_database import DatabaseLedger
+from savo_collector.adapters.sample_database import SqlSampleDatabase
 from savo_collector.collection import CollectSample
 from savo_collector.thresholds import TrainingPolicy
 from savo_contracts.documents import CLASSES_KEY, ClassList
@@ -83,6 +83,6 @@ async def test_an_erased_person_is_deleted_from_every_table(
     await other.erasure.erase_subject(SubjectErased(subject="me", erased_at=replicas[1].clock()))
     assert await collect(confirmed) is None
     assert [type(event) for event in await published_by_outbox(replicas[0])] == [SampleErased]
-    async with DatabaseLedger(replicas[2].database, replicas[2].outbox).transaction() as transaction:
+    async with SqlSampleDatabase(replicas[2].database, replicas[2].outbox).transaction() as transaction:
         assert (await transaction.counts()).samples == 0
         assert not await transaction.samples_of_subject("me")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from savo_collector.adapters.sample_database import DatabaseLedger
+from savo_collector.adapters.sample_database import SqlSampleDatabase
 from savo_collector.collection import CollectSample
 from savo_collector.ports import Rejection
 from savo_contracts.documents import SampleMeta, sample_meta_key
@@ -34,7 +34,7 @@ async def test_a_rejection_that_a_later_release_stored_is_published_with_its_rea
     later = Rejection(
         confirmed.model_copy(update={"revision": 2}), "shows-a-face", "one face", runtime.clock(), pending=False
     )
-    async with DatabaseLedger(runtime.database, runtime.outbox).transaction() as transaction:
+    async with SqlSampleDatabase(runtime.database, runtime.outbox).transaction() as transaction:
         await transaction.record_rejection(later)
     event = await collect(confirmed)
     assert isinstance(event, SampleRejected)

@@ -15,7 +15,7 @@ from savo_gateway.access.callers import AccessPolicy, Authenticator, JwtPolicy, 
 from savo_gateway.access.rate_limits import RateLimit
 from savo_gateway.adapters.audit_store import SqlAuditLog
 from savo_gateway.adapters.digest_store import SqlDigests
-from savo_gateway.adapters.event_positions import SqlJournal
+from savo_gateway.adapters.event_positions import SqlEventPositions
 from savo_gateway.adapters.figure_store import SqlFigures
 from savo_gateway.adapters.key_store import SqlKeys
 from savo_gateway.adapters.projection import PROJECTION
@@ -70,7 +70,7 @@ def build(settings: GatewaySettings, runtime: Runtime) -> Service:
         # The embedded broker loses unread records when it stops.
         on_start=[sweep.republish] if settings.embedded_broker else [],
         on_stop=[components.rollout.close],
-        on_published=components.journal.published,
+        on_published=components.positions.published,
     )
 
 
@@ -80,7 +80,7 @@ class Components:
 
     scans: SqlScans
     figures: SqlFigures
-    journal: SqlJournal
+    positions: SqlEventPositions
     audit_log: SqlAuditLog
     waiters: Waiters
     finish: FinishScans
@@ -98,7 +98,7 @@ class Components:
         return cls(
             scans=scans,
             figures=figures,
-            journal=SqlJournal(runtime.database),
+            positions=SqlEventPositions(runtime.database),
             audit_log=SqlAuditLog(runtime.database),
             waiters=waiters,
             finish=FinishScans(scans, waiters, runtime.clock),
@@ -112,9 +112,9 @@ class Components:
 
 
 def _subscriptions(components: Components) -> list[Subscription]:
-    """All subscriptions; those of scans' events also record each position in the journal."""
+    """All subscriptions; those of scans' events also record each position."""
     table = handlers.subscriptions(components.finish, components.figures, components.audit_log)
-    return [components.journal.wrap(entry) if entry.topic.hop else entry for entry in table]
+    return [components.positions.wrap(entry) if entry.topic.hop else entry for entry in table]
 
 
 def _http(settings: GatewaySettings, runtime: Runtime, components: Components) -> ASGIApp:
@@ -146,7 +146,7 @@ def _scan_routes(settings: GatewaySettings, runtime: Runtime, components: Compon
         confirm=components.confirm,
         read_photo=ReadPhoto(runtime.store),
         scans=components.scans,
-        journal=components.journal,
+        positions=components.positions,
         clock=runtime.clock,
     )
 

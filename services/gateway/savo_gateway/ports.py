@@ -17,13 +17,13 @@ from savo_gateway.access.records import ApiKey, Person
 from savo_gateway.confirmations.records import ConfirmationRequest, Confirmed, ReportedPhoto
 from savo_gateway.figures.records import Figures, StoredFigures
 from savo_gateway.photos.uploads import Photo
-from savo_gateway.scans.records import IdempotencyClaim, JournalEntry, NewScan, Scan
+from savo_gateway.scans.records import EventPosition, IdempotencyClaim, NewScan, Scan
 
 __all__ = [
     "AuditLog",
     "Digests",
+    "EventPositions",
     "FigureStore",
-    "Journal",
     "KeyStore",
     "Photos",
     "Projections",
@@ -120,10 +120,10 @@ class ReportedScans(Protocol):
         ...
 
 
-class Journal(Protocol):
+class EventPositions(Protocol):
     """Positions of scans' events in Kafka."""
 
-    async def of_scan(self, scan_id: str) -> Sequence[JournalEntry]:
+    async def of_scan(self, scan_id: str) -> Sequence[EventPosition]:
         """In order of publication."""
         ...
 

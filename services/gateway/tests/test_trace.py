@@ -11,7 +11,7 @@ from savo_contracts.envelope import Envelope, Event, RecordRef
 from savo_contracts.samples import RejectionReason, SampleRejected, SampleStored, Split
 from savo_contracts.scans import FailureCode, ScanFailed, ScanRequested
 from savo_contracts.topics import topic_of
-from savo_gateway.adapters.event_positions import SqlJournal
+from savo_gateway.adapters.event_positions import SqlEventPositions
 from savo_gateway.scans.status_summary import NEXT_STEPS
 from savo_runtime.messaging.publishing.publisher import record_of
 from savo_runtime.messaging.publishing.tables import OutboxRow
@@ -167,7 +167,9 @@ async def test_a_repeated_record_is_stored_once(gateway: GatewayHarness, jpeg: b
     for _ in range(2):
         await deliver(gateway, completed(requested, tomato()), offset=9)
         await publish(gateway, requested, offset=7)
-    assert sorted(entry.offset for entry in await SqlJournal(gateway.runtime.database).of_scan(requested.scan_id)) == [
+    assert sorted(
+        entry.offset for entry in await SqlEventPositions(gateway.runtime.database).of_scan(requested.scan_id)
+    ) == [
         7,
         9,
     ]

@@ -30,14 +30,14 @@ from savo_contracts.scans import ScanConfirmed
 from savo_runtime.database import Database, upsert
 from savo_runtime.messaging.publishing.outbox import Outbox
 
-__all__ = ["DatabaseLedger"]
+__all__ = ["SqlSampleDatabase"]
 
 _DATASET = "ingredients"
 
 
 @dataclass(frozen=True)
-class DatabaseLedger:
-    """Implements `Ledger`."""
+class SqlSampleDatabase:
+    """Implements `SampleDatabase`."""
 
     database: Database
     outbox: Outbox

@@ -15,30 +15,30 @@ from savo_contracts.envelope import Envelope, RecordRef
 from savo_contracts.samples import SampleRejected
 from savo_contracts.scans import ScanFailed
 from savo_gateway.adapters.tables import RecordRow
-from savo_gateway.scans.records import JournalEntry
+from savo_gateway.scans.records import EventPosition
 from savo_runtime.database import Database, insert_once
 from savo_runtime.messaging.consuming.subscriptions import Outcome, Subscription
 from savo_runtime.messaging.publishing.tables import OutboxRow
 
-__all__ = ["SqlJournal"]
+__all__ = ["SqlEventPositions"]
 
 _NOTE_LENGTH = 300
 
 
 @dataclass(frozen=True)
-class SqlJournal:
-    """Implements `ports.Journal`. A repeated record changes nothing."""
+class SqlEventPositions:
+    """Implements `ports.EventPositions`. A repeated record changes nothing."""
 
     database: Database
 
-    async def of_scan(self, scan_id: str) -> Sequence[JournalEntry]:
+    async def of_scan(self, scan_id: str) -> Sequence[EventPosition]:
         query = (
             select(RecordRow)
             .where(RecordRow.scan_id == scan_id)
             .order_by(RecordRow.published_at, RecordRow.topic, RecordRow.offset)
         )
         async with self.database.session(read_only=True) as session:
-            return [_entry(row) for row in await session.scalars(query)]
+            return [_position(row) for row in await session.scalars(query)]
 
     def wrap(self, subscription: Subscription) -> Subscription:
         """The subscription, with each event's position recorded after it is handled."""
@@ -80,8 +80,8 @@ def _note_of(event: Any) -> str:
     return event.code if isinstance(event, ScanFailed) else ""
 
 
-def _entry(row: RecordRow) -> JournalEntry:
-    return JournalEntry(
+def _position(row: RecordRow) -> EventPosition:
+    return EventPosition(
         topic=row.topic,
         partition=row.partition,
         offset=row.offset,

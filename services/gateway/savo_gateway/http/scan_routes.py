@@ -23,7 +23,7 @@ from savo_gateway.http.schemas import ConfirmationView, ScanForm, ScanPage, Scan
 from savo_gateway.http.trace_view import trace_of
 from savo_gateway.http.upload_reader import BINARY, UploadReader, parse_form, photo_body
 from savo_gateway.photos.storage import ReadPhoto
-from savo_gateway.ports import Journal, ScanStore
+from savo_gateway.ports import EventPositions, ScanStore
 from savo_gateway.scans.acceptance import AcceptScan
 from savo_gateway.scans.long_polling import WaitForScan
 from savo_gateway.scans.records import Scan, ScanDetails, ScanUpload, is_scan_id
@@ -51,7 +51,7 @@ class ScanUseCases:
     confirm: ConfirmScan
     read_photo: ReadPhoto
     scans: ScanStore
-    journal: Journal
+    positions: EventPositions
     clock: Callable[[], datetime]
 
 
@@ -165,7 +165,7 @@ async def show_photo(scan: VisibleScan, use: Scans) -> Response:
 @router.get("/{scan_id}/trace", summary="Why this answer")
 async def trace_scan(scan: VisibleScan, use: Scans) -> ScanTrace:
     """The routing decision, the time of each hop, and topic, partition and offset of each event of the scan."""
-    return trace_of(scan, await use.journal.of_scan(scan.scan_id), use.clock())
+    return trace_of(scan, await use.positions.of_scan(scan.scan_id), use.clock())
 
 
 @router.post("/{scan_id}/confirmation", summary="Confirm or correct", status_code=202)

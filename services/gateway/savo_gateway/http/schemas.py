@@ -10,7 +10,7 @@ from pydantic import AwareDatetime, BaseModel, BeforeValidator, Field
 
 from savo_contracts.geometry import BoundingBox
 from savo_contracts.scans import Arm, ConfirmedItem, Detection, ScanCompleted, StorageLocation
-from savo_gateway.scans.records import SCAN_ID, Confirmation, JournalEntry, RefusedConfirmation, Scan, ScanStatus
+from savo_gateway.scans.records import SCAN_ID, Confirmation, EventPosition, RefusedConfirmation, Scan, ScanStatus
 
 __all__ = ["ConfirmationView", "PhotoForm", "RecordView", "ScanForm", "ScanPage", "ScanTrace", "ScanView"]
 
@@ -187,7 +187,7 @@ class RecordView(BaseModel):
     note: str
 
     @classmethod
-    def of(cls, entry: JournalEntry) -> Self:
+    def of(cls, entry: EventPosition) -> Self:
         return cls(**asdict(entry))
 
 

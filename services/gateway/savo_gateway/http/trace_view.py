@@ -7,7 +7,7 @@ from datetime import datetime
 
 from savo_contracts.topics import TOPICS
 from savo_gateway.http.schemas import Hop, RecordView, ScanTrace
-from savo_gateway.scans.records import JournalEntry, Scan
+from savo_gateway.scans.records import EventPosition, Scan
 from savo_gateway.scans.status_summary import summarize
 
 __all__ = ["trace_of"]
@@ -16,10 +16,10 @@ _HOPS = {topic.name: topic.hop for topic in TOPICS if topic.hop}
 """The hop that ends when an event is published, by topic. Vision publishes a result as soon as it is stored."""
 
 
-def trace_of(scan: Scan, entries: Sequence[JournalEntry], now: datetime) -> ScanTrace:
-    """The answer of GET /v1/scans/{id}/trace. `entries`: the journal of the scan, in order of publication."""
+def trace_of(scan: Scan, positions: Sequence[EventPosition], now: datetime) -> ScanTrace:
+    """The answer of GET /v1/scans/{id}/trace. `positions`: of the scan's events, in order of publication."""
     result = scan.result
-    summary = summarize(scan, entries, now)
+    summary = summarize(scan, positions, now)
     return ScanTrace(
         scan_id=scan.scan_id,
         status=scan.status,
@@ -37,12 +37,12 @@ def trace_of(scan: Scan, entries: Sequence[JournalEntry], now: datetime) -> Scan
         duration_ms=result.duration_ms if result else None,
         stages_ms=result.stages_ms if result else {},
         image=scan.image.model_dump(mode="json"),
-        hops=_hops(scan, entries),
-        records=[RecordView.of(entry) for entry in entries],
+        hops=_hops(scan, positions),
+        records=[RecordView.of(entry) for entry in positions],
     )
 
 
-def _hops(scan: Scan, entries: Sequence[JournalEntry]) -> list[Hop]:
+def _hops(scan: Scan, positions: Sequence[EventPosition]) -> list[Hop]:
     known = {
         "accepted": scan.requested_at,
         "taken up": scan.result.taken_up_at if scan.result else None,
@@ -54,7 +54,7 @@ def _hops(scan: Scan, entries: Sequence[JournalEntry]) -> list[Hop]:
     hops = [Hop(hop=hop, at=at) for hop, at in known.items() if at]
     hops += [
         Hop(hop=_HOPS[entry.topic], at=entry.published_at, record=f"{entry.topic} {entry.partition}/{entry.offset}")
-        for entry in entries
+        for entry in positions
         if entry.topic in _HOPS
     ]
     return sorted(hops, key=lambda hop: hop.at)

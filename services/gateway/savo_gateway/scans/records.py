@@ -17,8 +17,8 @@ from savo_gateway.photos.uploads import Photo
 __all__ = [
     "SCAN_ID",
     "Confirmation",
+    "EventPosition",
     "IdempotencyClaim",
-    "JournalEntry",
     "NewScan",
     "RefusedConfirmation",
     "Scan",
@@ -172,7 +172,7 @@ class Scan:
 
 
 @dataclass(frozen=True, kw_only=True)
-class JournalEntry:
+class EventPosition:
     """An event of a scan with its position in Kafka."""
 
     topic: str

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from savo_contracts.scans import FailureCode
 from savo_contracts.topics import SAMPLES_ERASED, SAMPLES_REJECTED, SAMPLES_STORED, SCANS_CONFIRMED, SCANS_REQUESTED
-from savo_gateway.scans.records import JournalEntry, Scan, ScanStatus
+from savo_gateway.scans.records import EventPosition, Scan, ScanStatus
 
 __all__ = ["TraceSummary", "summarize"]
 
@@ -40,25 +40,25 @@ class TraceSummary:
     next_step: str | None = None
 
 
-def summarize(scan: Scan, entries: Sequence[JournalEntry], now: datetime) -> TraceSummary:
+def summarize(scan: Scan, positions: Sequence[EventPosition], now: datetime) -> TraceSummary:
     """The summary from what the gateway knows at `now`."""
     if scan.status is ScanStatus.FAILED and scan.error:
         return TraceSummary(
             f"failed: {scan.error.message} ({scan.error.code})", NEXT_STEPS.get(scan.error.code, OTHER_FAILURE)
         )
     if not scan.done:
-        return _waiting(scan, entries, now)
+        return _waiting(scan, positions, now)
     if scan.confirmation is None:
         return TraceSummary("answered; its user has not confirmed it yet")
     if not scan.confirmation.has_effect:
         return TraceSummary("answered; the early confirmation of its user does not fit the answer, and has no effect")
     if scan.consent is False:
         return TraceSummary("confirmed, but no training sample: its user gave no consent")
-    return _confirmed(scan.confirmation.confirmed_at, entries, now)
+    return _confirmed(scan.confirmation.confirmed_at, positions, now)
 
 
-def _waiting(scan: Scan, entries: Sequence[JournalEntry], now: datetime) -> TraceSummary:
-    published = _newest(entries, SCANS_REQUESTED.name)
+def _waiting(scan: Scan, positions: Sequence[EventPosition], now: datetime) -> TraceSummary:
+    published = _newest(positions, SCANS_REQUESTED.name)
     if published is None:
         return TraceSummary(
             f"accepted {_ago(scan.requested_at, now)}, not in Kafka yet",
@@ -82,9 +82,9 @@ def _waiting(scan: Scan, entries: Sequence[JournalEntry], now: datetime) -> Trac
     )
 
 
-def _confirmed(confirmed_at: datetime, entries: Sequence[JournalEntry], now: datetime) -> TraceSummary:
+def _confirmed(confirmed_at: datetime, positions: Sequence[EventPosition], now: datetime) -> TraceSummary:
     erased, stored, refused = (
-        _newest(entries, topic.name) for topic in (SAMPLES_ERASED, SAMPLES_STORED, SAMPLES_REJECTED)
+        _newest(positions, topic.name) for topic in (SAMPLES_ERASED, SAMPLES_STORED, SAMPLES_REJECTED)
     )
     outcomes = sorted((entry for entry in (erased, stored, refused) if entry), key=lambda entry: entry.published_at)
     if outcomes and outcomes[-1] is stored:
@@ -93,7 +93,7 @@ def _confirmed(confirmed_at: datetime, entries: Sequence[JournalEntry], now: dat
         return TraceSummary(f"confirmed, but no training sample: {outcomes[-1].note}")
     if outcomes:
         return TraceSummary("confirmed, but its training sample was deleted")
-    if _newest(entries, SCANS_CONFIRMED.name) is None:
+    if _newest(positions, SCANS_CONFIRMED.name) is None:
         return TraceSummary(
             "confirmed; the confirmation is not in Kafka yet", _if_overdue(confirmed_at, now, _OUTBOX_STEP)
         )
@@ -111,8 +111,10 @@ def _confirmed(confirmed_at: datetime, entries: Sequence[JournalEntry], now: dat
 _OUTBOX_STEP = "the outbox keeps it until Kafka accepts it: `savo doctor` shows whether Kafka answers"
 
 
-def _newest(entries: Iterable[JournalEntry], topic: str) -> JournalEntry | None:
-    return max((entry for entry in entries if entry.topic == topic), key=lambda entry: entry.published_at, default=None)
+def _newest(positions: Iterable[EventPosition], topic: str) -> EventPosition | None:
+    return max(
+        (entry for entry in positions if entry.topic == topic), key=lambda entry: entry.published_at, default=None
+    )
 
 
 def _if_overdue(since: datetime, now: datetime, step: str) -> str | None:
