@@ -75,9 +75,9 @@ def has_classes(folder: Path) -> bool:
 def read_classes(folder: Path) -> tuple[str, ...]:
     """Class names in order of their ids, from classes.txt or data.yaml. Raises `DatasetError` when there are none."""
     for path in sorted(folder.rglob("classes.txt")):
-        return tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+        return tuple(line.strip() for line in _read_text(path).splitlines() if line.strip())
     for path in sorted(found for name in _DATA_FILES for found in folder.rglob(name)):
-        if names := _names(yaml.safe_load(path.read_text(encoding="utf-8")) or {}):
+        if names := _names(path, _read_yaml(path)):
             return names
     next_step = "add a classes.txt with a class name in each line, in the order of their ids, or a data.yaml with names"
     raise DatasetError(f"{folder} has no class names: {next_step}")
@@ -133,14 +133,39 @@ def read_data_yaml(path: Path) -> dict[str, Any]:
     A data set of `savo prepare` is read where it is now, and so is any whose `path` no longer holds its photos.
     Raises `DatasetError` when the file cannot be read or has no names.
     """
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise DatasetError(f"{path} cannot be read: {error}. `savo prepare` writes such a file") from error
-    if not isinstance(data, dict) or not _names(data):
+    data = _read_yaml(path)
+    names = _names(path, data)
+    if not names:
         expected = "path, train, val, test and names, as `savo prepare` writes them"
         raise DatasetError(f"{path} has no names: expected {expected}")
-    return data | {"names": _names(data), "path": _root(path, data)}
+    return data | {"names": names, "path": _root(path, data)}
+
+
+def _read_text(path: Path) -> str:
+    """Raises `DatasetError`."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"{path} is not UTF-8 text: byte {error.start} is invalid; save it as UTF-8") from error
+    except OSError as error:
+        raise DatasetError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file; empty for an empty file. Raises `DatasetError`."""
+    try:
+        data = yaml.safe_load(_read_text(path))
+    except yaml.YAMLError as error:
+        raise DatasetError(f"{path} is not valid YAML{_place(error)}; `savo prepare` writes a valid file") from error
+    if not isinstance(data or {}, dict):
+        raise DatasetError(f"{path} holds a {type(data).__name__}: expected keys such as path, train and names")
+    return data or {}
+
+
+def _place(error: yaml.YAMLError) -> str:
+    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
+        return ""
+    return f" (line {error.problem_mark.line + 1}, column {error.problem_mark.column + 1}: {error.problem})"
 
 
 def split_photos(data: Mapping[str, Any], split: str) -> Iterator[LabelledPhoto]:
@@ -198,12 +223,12 @@ def _root(path: Path, data: Mapping[str, Any]) -> Path:
     return own if is_prepared_here and (own / train).is_dir() else stated
 
 
-def _names(data: Mapping[str, Any]) -> tuple[str, ...]:
+def _names(path: Path, data: Mapping[str, Any]) -> tuple[str, ...]:
     """Class names from a list or a mapping by class id. Raises `DatasetError` for other content."""
-    names = data.get("names") or ()
-    if not isinstance(names, dict):
+    names = data.get("names") or []
+    if isinstance(names, list):
         return tuple(map(str, names))
     try:
         return tuple(str(names[key]) for key in sorted(names, key=int))
     except (TypeError, ValueError) as error:
-        raise DatasetError("names must be a list, or a mapping of class ids to names") from error
+        raise DatasetError(f"{path}: names must be a list, or a mapping of class ids to names") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -92,3 +93,33 @@ def test_the_error_for_a_data_yaml_without_splits_lists_the_expected_ones(tmp_pa
     data = read_data_yaml(write_file(tmp_path / "data.yaml", "names: [egg]\n"))
     with pytest.raises(DatasetError, match=f"^{tmp_path} has no split at all; expected train, val, test$"):
         list(split_photos(data, "test"))
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"train: [", r"not valid YAML \(line 1, column 9: .*\)"),
+        (b"names: 5", "names must be a list, or a mapping of class ids to names"),
+        (b"names: {a: tomato}", "names must be a list, or a mapping of class ids to names"),
+        (b"- tomato\n- egg", "holds a list: expected keys such as path, train and names"),
+        (b"names: [\xff]", "not UTF-8 text: byte 8 is invalid"),
+    ],
+)
+@pytest.mark.parametrize("read", [read_classes, lambda folder: read_data_yaml(folder / "data.yaml")])
+def test_an_unreadable_data_yaml_is_named_with_its_problem(
+    tmp_path: Path, read: Callable[[Path], object], content: bytes, problem: str
+) -> None:
+    (tmp_path / "data.yaml").write_bytes(content)
+    with pytest.raises(DatasetError, match=rf"data\.yaml.*{problem}"):
+        read(tmp_path)
+
+
+def test_class_names_that_are_no_text_are_named_with_their_file(tmp_path: Path) -> None:
+    (tmp_path / "classes.txt").write_bytes(b"tomato\n\xe9gg\n")
+    with pytest.raises(DatasetError, match=r"classes\.txt is not UTF-8 text: byte 7 is invalid"):
+        read_classes(tmp_path)
+
+
+def test_a_folder_as_data_yaml_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="cannot be read: Is a directory"):
+        read_data_yaml(tmp_path)

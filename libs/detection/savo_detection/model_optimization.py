@@ -86,7 +86,8 @@ def optimize_file(path: Path, rewrite: Rewrite = optimized_graph) -> OptimizedFi
         raise ModelRefusedError(
             f"{path} is a plain export by its name, which is never optimised in place; give its model's path instead"
         )
-    plain, data = plain_export_path(path), _read(path)
+    data = _read(path)
+    plain = plain_export_path(path)
     try:
         model = optimize(data, rewrite)
     except ModelRefusedError as error:

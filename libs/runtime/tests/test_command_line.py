@@ -121,3 +121,17 @@ def test_ctrl_c_ends_quietly_and_a_bug_keeps_its_traceback(capsys: pytest.Captur
     assert (ended.value.exit_code, capsys.readouterr().err) == (130, "")
     with pytest.raises(ZeroDivisionError), reported_errors():
         raise ZeroDivisionError
+
+
+def test_a_path_that_the_system_refuses_is_named_in_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(typer.Exit) as ended, reported_errors():
+        (tmp_path / "file" / "folder").mkdir()
+    assert ended.value.exit_code == 1
+    assert capsys.readouterr().err == (
+        f"savo: {tmp_path}/file/folder: Not a directory; check the path, its rights and free space\n"
+    )
+    with pytest.raises(ConnectionRefusedError), reported_errors():
+        raise ConnectionRefusedError("a bug: nothing caught it")

@@ -39,8 +39,9 @@ class WrongUseError(CommandError):
 def reported_errors(*expected: type[Exception]) -> Iterator[None]:
     """Turns an error of the product, or of an `expected` type, into one sentence on stderr and exit code 1 or 2.
 
-    The error's `next_steps`, where it has any, follow line by line. Ctrl-C ends the command without a message. Any
-    other error is a bug and keeps its traceback.
+    The error's `next_steps`, where it has any, follow line by line. A file or folder that
+    the system refuses is named with the reason. Ctrl-C ends the command without a message. Any other error is a bug and
+    keeps its traceback.
     """
     known: tuple[type[Exception], ...] = (CommandError, SavoError, *expected)
     try:
@@ -52,6 +53,13 @@ def reported_errors(*expected: type[Exception]) -> Iterator[None]:
         raise typer.Exit(getattr(error, "exit_code", 1)) from error
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
+    except OSError as error:
+        if error.filename is None:
+            raise
+        typer.secho(
+            f"savo: {error.filename}: {error.strerror}; check the path, its rights and free space", fg="red", err=True
+        )
+        raise typer.Exit(1) from error
 
 
 def print_json(value: Any, *, indent: int | None = None) -> None:
