@@ -85,6 +85,18 @@ PLANTS = {
         "import savo_trainer.workbench.train",
         "The trainer's service imports",
     ),
+    "only the command line imports the operators' tools": (
+        "services/vision/savo_vision",
+        "handlers.py",
+        "import savo_operations.replay.replay",
+        "Only the CLI imports the operators' tools",
+    ),
+    "detection does not import Kafka": (
+        "libs/detection/savo_detection",
+        "nms.py",
+        "import aiokafka",
+        "Detection imports no",
+    ),
     "the command line uses HTTP": (
         "cli/savo_cli",
         "main.py",

@@ -9,6 +9,7 @@ import subprocess
 import pytest
 import yaml
 
+from savo_contracts.measures import CORRECTION_RATE, COST, FAILURES, LATENCY
 from savo_contracts.topics import SERVICES
 from tests.monitoring.boards import ALERTS, ROOT, RUNBOOKS, Alert, alerts
 from tests.parts.parts_table import record
@@ -43,6 +44,21 @@ def test_an_alert_has_a_unit_test_and_a_runbook(alert: Alert) -> None:
 
 def test_every_runbook_has_an_alert() -> None:
     assert {path.stem for path in RUNBOOKS.glob("*.md")} - {"README"} == {alert.page for alert in alerts()}
+
+
+@pytest.mark.parametrize(
+    ("name", "target"),
+    [
+        ("ScansSlow", LATENCY.target / 1000),
+        ("ScansFailing", FAILURES.target),
+        ("CostOverTarget", COST.target),
+        ("CorrectionsHigh", CORRECTION_RATE.target),
+    ],
+)
+def test_an_alert_on_a_measure_has_the_measures_target(name: str, target: float) -> None:
+    expression = next(alert.expression for alert in alerts() if alert.name == name)
+    limits = re.findall(r" > ([\d.]+)(?:\s|$)", expression)
+    assert [float(limit) for limit in limits] == [target]
 
 
 def test_every_service_is_scraped_and_its_absence_raises_an_alert() -> None:
