@@ -41,14 +41,44 @@ def handlers(service: str) -> Iterator[tuple[str, set[str]]]:
 
 def constructed(producer: str) -> set[str]:
     """Topics whose events the code constructs and publishes."""
-    found: set[str] = set()
-    for path in (path for package in CODE[producer] for path in package.rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-                found.add(node.func.id)
-            elif isinstance(node, ast.Name):
-                found.add(FACTORIES.get(node.id, ""))
+    paths = (path for package in CODE[producer] for path in package.rglob("*.py"))
+    found = set().union(*(called(path.read_text(encoding="utf-8")) for path in paths))
     return {topic.name for topic in TOPICS if topic.event.__name__ in found} - NOT_PUBLISHED.get(producer, set())
+
+
+def called(code: str) -> set[str]:
+    """Names of what the code calls: by its name, by an alias of an import, or as an attribute of a module."""
+    tree = ast.parse(code)
+    aliases = {
+        name.asname: name.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+        for name in node.names
+        if name.asname
+    }
+    found = set()
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(func=ast.Name(id=name)):
+                found.add(aliases.get(name, name))
+            case ast.Call(func=ast.Attribute(attr=name)):
+                found.add(name)
+            case ast.Name(id=name) if name in FACTORIES:
+                found.add(FACTORIES[name])
+    return found
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "from savo_contracts.models import ModelRegistered\nModelRegistered()",
+        "from savo_contracts.models import ModelRegistered as Registered\nRegistered()",
+        "from savo_contracts import models\nmodels.ModelRegistered()",
+        "import savo_contracts.models\nsavo_contracts.models.ModelRegistered()",
+    ],
+)
+def test_a_planted_event_is_found(code: str) -> None:
+    assert "ModelRegistered" in called(code)
 
 
 def published_without_handler(service: str) -> set[str]:
