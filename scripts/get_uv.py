@@ -8,6 +8,7 @@ This runs on Python 3.8 or later; uv then finds or downloads the Python that the
 
 from __future__ import annotations
 
+import argparse
 import configparser
 import hashlib
 import io
@@ -149,7 +150,9 @@ def get(folder: Path, environment: Mapping[str, str], pinned: str, system: str, 
 
 
 def main() -> None:
-    folder = Path(sys.argv[1])
+    parser = argparse.ArgumentParser(description="Install the pinned uv from the package index that pip would use.")
+    parser.add_argument("folder", type=Path, help="uv is written to FOLDER/bin/uv", metavar="FOLDER")
+    folder: Path = parser.parse_args().folder
     try:
         if get(folder, os.environ, PINNED.read_text(encoding="utf-8"), platform.system(), platform.machine()):
             print(f"got uv: {folder / 'bin' / 'uv'}")

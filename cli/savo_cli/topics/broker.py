@@ -79,7 +79,7 @@ def is_sandbox_name(name: str) -> bool:
 
 
 def known_topic(name: str) -> Topic[Any]:
-    """The topic of this name. Raises `CommandError` that lists the topics."""
+    """The topic of this name. Raises `WrongUseError` that lists the topics."""
     try:
         return topic_named(name)
     except KeyError as unknown:

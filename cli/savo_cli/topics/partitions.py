@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from savo_cli.options import AsJson
-from savo_contracts.topics import topic_named
+from savo_cli.topics.broker import known_topic
 from savo_operations.partitions import add_partitions
-from savo_runtime.command_line.output import CommandError, print_json, reported_errors
+from savo_runtime.command_line.output import print_json, reported_errors
 from savo_runtime.settings import RuntimeSettings, load_settings
 
 __all__ = ["grow_topic"]
@@ -23,10 +23,7 @@ def grow_topic(
     as_json: AsJson = False,
 ) -> None:
     """Add partitions to a topic of SAVO_KAFKA_BOOTSTRAP_SERVERS that has no lag."""
-    try:
-        topic = topic_named(name)
-    except KeyError as unknown:
-        raise CommandError(str(unknown.args[0])) from unknown
+    topic = known_topic(name)
     before = asyncio.run(add_partitions(load_settings(RuntimeSettings), topic, partitions))
     if as_json:
         print_json({"topic": name, "before": before, "partitions": partitions})
