@@ -23,7 +23,6 @@ from savo_gateway.adapters.reported_store import SqlReportedScans
 from savo_gateway.adapters.rollout_client import HttpRolloutClient
 from savo_gateway.adapters.scan_store import SqlScans
 from savo_gateway.confirmations.confirmation import ConfirmScan
-from savo_gateway.confirmations.legacy_submissions import StoreReportedPhoto, SubmitReport
 from savo_gateway.figures.gauges import UpdateGauges
 from savo_gateway.figures.summaries import ShowProgress, ShowStats
 from savo_gateway.http.admin_routes import AdminUseCases
@@ -33,6 +32,7 @@ from savo_gateway.http.page_routes import PageOptions
 from savo_gateway.http.scan_routes import ScanUseCases
 from savo_gateway.http.training_routes import TrainingUseCases
 from savo_gateway.http.upload_reader import UploadReader
+from savo_gateway.owner_app.first.submissions import StoreReportedPhoto, SubmitReport
 from savo_gateway.photos.storage import ReadPhoto, StorePhoto
 from savo_gateway.photos.uploads import UploadLimits
 from savo_gateway.rollout_mirror import RolloutMirror

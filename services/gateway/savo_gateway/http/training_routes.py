@@ -9,13 +9,13 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Request
 from pydantic import BaseModel
 
-from savo_gateway.confirmations.legacy_submissions import Report, StoreReportedPhoto, SubmitReport
 from savo_gateway.figures.records import Progress, TrainingStats
 from savo_gateway.figures.summaries import ShowProgress, ShowStats
 from savo_gateway.http.dependencies import TrainingCaller, find_visible, person_for, provided
 from savo_gateway.http.problems import PROBLEM_RESPONSES
 from savo_gateway.http.schemas import ConfirmationView, PhotoForm
 from savo_gateway.http.upload_reader import UploadReader, parse_form, photo_body
+from savo_gateway.owner_app.first.submissions import Report, StoreReportedPhoto, SubmitReport
 from savo_gateway.ports import ScanStore
 
 __all__ = ["TrainingUseCases", "router"]

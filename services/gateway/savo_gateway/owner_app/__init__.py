@@ -1,0 +1,1 @@
+"""The calls of the owner's app, by generation, over the same use cases as /v1."""
