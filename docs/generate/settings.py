@@ -82,7 +82,9 @@ GROUPS: tuple[Group, ...] = (
     ),
     Group("Uploads and scans", "Limits of an upload, and retention of scans.", ("SAVO_MAX_UPLOAD_.*", "SAVO_SCAN_.*")),
     Group(
-        "Access", "Authentication and rate limits of the HTTP API.", ("SAVO_AUTH", "SAVO_JWT_.*", "SAVO_RATE_LIMIT_.*")
+        "Access",
+        "Authentication and rate limits of the HTTP API.",
+        ("SAVO_AUTH", "SAVO_JWT_.*", "SUPABASE_JWT_SECRET", "SAVO_JWKS_URL", "SAVO_RATE_LIMIT_.*"),
     ),
     Group(
         "HTTP addresses",

@@ -11,12 +11,14 @@ from uuid import uuid4
 from starlette.types import ASGIApp
 
 from savo_gateway import handlers
-from savo_gateway.access.callers import AccessPolicy, Authenticator, JwtPolicy, Mode, default_mode
+from savo_gateway.access.callers import AccessPolicy, Authenticator, Mode, default_mode
 from savo_gateway.access.rate_limits import RateLimit
+from savo_gateway.access.tokens import JwtKey, TokenVerifier
 from savo_gateway.adapters.audit_store import SqlAuditLog
 from savo_gateway.adapters.digest_store import SqlDigests
 from savo_gateway.adapters.event_positions import SqlEventPositions
 from savo_gateway.adapters.figure_store import SqlFigures
+from savo_gateway.adapters.jwks_client import JwksClient
 from savo_gateway.adapters.key_store import SqlKeys
 from savo_gateway.adapters.projection import PROJECTION
 from savo_gateway.adapters.reported_store import SqlReportedScans
@@ -69,7 +71,7 @@ def build(settings: GatewaySettings, runtime: Runtime) -> Service:
         exports_group_lag=True,
         # The embedded broker loses unread records when it stops.
         on_start=[sweep.republish] if settings.embedded_broker else [],
-        on_stop=[components.rollout.close],
+        on_stop=[client.close for client in (components.rollout, components.published_keys) if client],
         on_published=components.positions.published,
     )
 
@@ -90,6 +92,7 @@ class Components:
     progress: ShowProgress
     mirror: RolloutMirror
     rollout: HttpRolloutClient
+    published_keys: JwksClient | None
 
     @classmethod
     def of(cls, settings: GatewaySettings, runtime: Runtime) -> Self:
@@ -108,6 +111,7 @@ class Components:
             progress=ShowProgress(figures, runtime.clock, settings.goals_started_at),
             mirror=RolloutMirror(),
             rollout=HttpRolloutClient(settings.rollout_url),
+            published_keys=JwksClient(settings.jwks_url, time.monotonic) if settings.jwks_url else None,
         )
 
 
@@ -120,7 +124,7 @@ def _subscriptions(components: Components) -> list[Subscription]:
 def _http(settings: GatewaySettings, runtime: Runtime, components: Components) -> ASGIApp:
     return http_app(
         callers=CallerAuthentication(
-            Authenticator(_access(settings), SqlKeys(runtime.database)),
+            Authenticator(_access(settings, components.published_keys), SqlKeys(runtime.database)),
             RateLimit(settings.rate_limit_per_minute, time.monotonic),
         ),
         scans=_scan_routes(settings, runtime, components),
@@ -163,12 +167,23 @@ def _training_routes(runtime: Runtime, components: Components) -> TrainingUseCas
     )
 
 
-def _access(settings: GatewaySettings) -> AccessPolicy:
+def _access(settings: GatewaySettings, published_keys: JwksClient | None) -> AccessPolicy:
     mode = Mode(settings.auth) if settings.auth else default_mode(settings.http_host)
-    if mode is not Mode.JWT or settings.jwt_key is None:
+    if mode is not Mode.JWT:
         return AccessPolicy(mode)
-    key = settings.jwt_key.get_secret_value()
-    return AccessPolicy(mode, JwtPolicy(key, (settings.jwt_algorithm,), settings.jwt_audience, settings.jwt_issuer))
+    verify = TokenVerifier(
+        key=_jwt_key(settings),
+        published_keys=published_keys,
+        audience=settings.token_audience,
+        issuer=settings.jwt_issuer,
+    )
+    return AccessPolicy(mode, verify)
+
+
+def _jwt_key(settings: GatewaySettings) -> JwtKey | None:
+    if settings.jwt_key:
+        return JwtKey(settings.jwt_key.get_secret_value(), settings.jwt_algorithm)
+    return JwtKey(settings.supabase_jwt_secret.get_secret_value()) if settings.supabase_jwt_secret else None
 
 
 def _millions(value: float) -> int:

@@ -7,6 +7,8 @@ from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
+from jwt import PyJWK
+
 from savo_contracts.audit import AuditRecorded
 from savo_contracts.models import ModelRegistered
 from savo_contracts.recipes import RecipesSuggested
@@ -31,6 +33,7 @@ __all__ = [
     "ReportedScans",
     "RolloutClient",
     "ScanStore",
+    "SigningKeys",
 ]
 
 
@@ -169,6 +172,17 @@ class KeyStore(Protocol):
 
     async def revoke_key(self, key_id: str, at: datetime) -> bool:
         """False for an unknown key, or one that was revoked before."""
+        ...
+
+
+class SigningKeys(Protocol):
+    """Public keys of the tokens' issuer."""
+
+    async def find(self, key_id: str | None) -> PyJWK | None:
+        """The key with this id; None when the issuer does not publish it.
+
+        Raises `DependencyDownError` where that cannot be known.
+        """
         ...
 
 

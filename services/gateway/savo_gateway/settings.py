@@ -10,6 +10,9 @@ from savo_runtime.settings import RuntimeSettings
 
 __all__ = ["GatewaySettings"]
 
+SUPABASE_AUDIENCE = "authenticated"
+"""`aud` of the tokens of users that are signed in at Supabase."""
+
 
 class GatewaySettings(RuntimeSettings):
     """What the gateway reads beside what every service reads."""
@@ -31,11 +34,26 @@ class GatewaySettings(RuntimeSettings):
         validation_alias="SAVO_JWT_KEY",
         description="With SAVO_AUTH=jwt: the shared secret (HS256), or a PEM public key.",
     )
+    supabase_jwt_secret: SecretStr | None = Field(
+        None,
+        validation_alias="SUPABASE_JWT_SECRET",
+        description="With SAVO_AUTH=jwt: the JWT secret of a Supabase project (HS256). SAVO_JWT_KEY takes precedence.",
+    )
+    jwks_url: str | None = Field(
+        None,
+        validation_alias="SAVO_JWKS_URL",
+        description="With SAVO_AUTH=jwt: address of the issuer's public keys, for tokens with RS256 and ES256.",
+        json_schema_extra={"allowed": "https://HOST/PATH"},
+        pattern=r"^https?://\S+$",
+    )
     jwt_algorithm: Literal["HS256", "RS256", "ES256", "EdDSA"] = Field(
-        "HS256", validation_alias="SAVO_JWT_ALGORITHM", description="Signature algorithm of tokens."
+        "HS256", validation_alias="SAVO_JWT_ALGORITHM", description="Signature algorithm of SAVO_JWT_KEY."
     )
     jwt_audience: str | None = Field(
-        None, validation_alias="SAVO_JWT_AUDIENCE", description="The `aud` that tokens must have; unset accepts any."
+        None,
+        validation_alias="SAVO_JWT_AUDIENCE",
+        description="The `aud` that tokens must have; unset is authenticated with SUPABASE_JWT_SECRET or "
+        "SAVO_JWKS_URL, and any with SAVO_JWT_KEY alone.",
     )
     jwt_issuer: str | None = Field(
         None, validation_alias="SAVO_JWT_ISSUER", description="The `iss` that tokens must have; unset accepts any."
@@ -92,6 +110,21 @@ class GatewaySettings(RuntimeSettings):
 
     @model_validator(mode="after")
     def _jwt_has_a_key(self) -> Self:
-        if self.auth == "jwt" and self.jwt_key is None:
-            raise ValueError("SAVO_JWT_KEY is missing: SAVO_AUTH=jwt needs the key that tokens are checked with")
+        if self.auth == "jwt" and not (self.jwt_key or self.supabase_jwt_secret or self.jwks_url):
+            raise ValueError(
+                "SAVO_JWT_KEY is missing: SAVO_AUTH=jwt needs the key that tokens are checked with; "
+                "set it, SUPABASE_JWT_SECRET or SAVO_JWKS_URL"
+            )
+        if self.jwks_url and self.jwt_key and self.jwt_algorithm != "HS256":
+            raise ValueError(
+                f"SAVO_JWT_ALGORITHM is {self.jwt_algorithm}, and SAVO_JWKS_URL is set: set a public key or the "
+                "address of the public keys, not both"
+            )
         return self
+
+    @property
+    def token_audience(self) -> str | None:
+        """The `aud` that tokens must have; None accepts any."""
+        if self.jwt_audience or not (self.jwks_url or (self.supabase_jwt_secret and not self.jwt_key)):
+            return self.jwt_audience
+        return SUPABASE_AUDIENCE

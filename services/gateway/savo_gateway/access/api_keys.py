@@ -11,7 +11,7 @@ from hashlib import sha256
 from savo_gateway.access.records import ApiKey, Scope
 from savo_gateway.ports import KeyStore
 
-__all__ = ["create_key", "find_key", "key_id_of"]
+__all__ = ["create_key", "find_key", "is_api_key", "key_id_of"]
 
 _PREFIX = "savo"
 
@@ -34,6 +34,11 @@ async def find_key(store: KeyStore, text: str) -> ApiKey | None:
     if key is None or key.revoked_at or not hmac.compare_digest(key.secret_sha256, _hash(secret)):
         return None
     return key
+
+
+def is_api_key(text: str) -> bool:
+    """Whether the text has an API key's form. No JWT begins like one."""
+    return text.startswith(f"{_PREFIX}_")
 
 
 def key_id_of(text: str) -> str:
