@@ -23,7 +23,7 @@ from savo_demo.corrections import corrections
 from savo_demo.drawing.scene_folder import write_scenes
 from savo_demo.drawing.scenes import Scene, draw_scenes
 from savo_demo.simulated_users import _answered
-from savo_runtime.messaging.kafka.broker import group_of
+from savo_runtime.messaging.kafka.client_arguments import group_of
 from tests.parts.kafka import RealKafka
 from tests.parts.wheel import Wheel, objects_under, read_json, running_wheel
 

@@ -82,7 +82,7 @@ PLANTS = {
     "the trainer's service does not import its commands": (
         "services/trainer/savo_trainer",
         "handlers.py",
-        "import savo_trainer.workbench.train",
+        "import savo_trainer.command_line.train",
         "The trainer's service imports",
     ),
     "only the command line imports the operators' tools": (

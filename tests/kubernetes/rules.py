@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from savo_cli.weekly.settings import DigestSettings
 from savo_contracts.topics import SERVICES, topic_named
 from savo_providers.catalogue import PROVIDERS
-from savo_runtime.messaging.kafka.broker import group_of
+from savo_runtime.messaging.kafka.client_arguments import group_of
 from savo_runtime.service_runner import STOP_SECONDS
 from savo_runtime.settings import RuntimeSettings, installed_settings, known_variables
 from savo_runtime.telemetry.health import CHECK_SECONDS

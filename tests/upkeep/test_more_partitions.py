@@ -13,7 +13,7 @@ from aiokafka.structs import OffsetAndMetadata
 from savo_contracts.topics import MODELS_REGISTERED, RECIPES_REQUESTED, SCANS_CONFIRMED
 from savo_operations.partitions import add_partitions
 from savo_runtime.errors import FatalError
-from savo_runtime.messaging.kafka.broker import group_of
+from savo_runtime.messaging.kafka.client_arguments import group_of
 from savo_runtime.messaging.kafka.topic_names import name_on_kafka
 from savo_runtime.settings import RuntimeSettings
 from savo_runtime.timing.availability import until_available

@@ -32,7 +32,7 @@ from savo_providers.catalogue import GOOGLE, PROVIDERS
 from savo_runtime.command_line.output import CommandError, print_json, table_console
 from savo_runtime.database import Database
 from savo_runtime.http.addresses import SERVICES_VARIABLE, WrongServicesError
-from savo_runtime.messaging.kafka.broker import connection_arguments
+from savo_runtime.messaging.kafka.client_arguments import connection_arguments
 from savo_runtime.settings import RuntimeSettings, installed_settings, known_variables, load_settings, unknown_variables
 from savo_runtime.storage.factory import open_store
 from savo_runtime.telemetry.logs import configure_command_logs

@@ -16,7 +16,7 @@ import typer
 
 from savo_cli.options import AsJson
 from savo_operations.backup.databases import dump_databases, require_dumpable, require_restorable, restore_databases
-from savo_operations.backup.erasures import ErasedObjects, read_erased
+from savo_operations.backup.erased_objects import ErasedObjects, read_erased
 from savo_operations.backup.objects import copy_from_store, copy_to_store
 from savo_operations.backup.offsets import CommittedOffsets, read_committed_offsets, restore_committed_offsets
 from savo_runtime.command_line.output import CommandError, print_json, reported_errors

@@ -9,8 +9,8 @@ from pathlib import Path
 from savo_detection.detector import Detector
 from savo_detection.errors import ModelRefusedError
 from savo_runtime.command_line.output import CommandError
-from savo_runtime.storage.models import UnknownModelError, stored_model
 from savo_runtime.storage.port import ObjectStore
+from savo_runtime.storage.registered_models import UnknownModelError, stored_model
 
 __all__ = ["PinnedModel", "load_pinned_model"]
 

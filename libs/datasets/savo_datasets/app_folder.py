@@ -30,7 +30,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from savo_contracts.geometry import BoundingBox
 from savo_contracts.ingredients import normalise
-from savo_datasets.class_ids import ClassMap, dense_labels
+from savo_datasets.class_map import ClassMap, dense_labels
 from savo_datasets.errors import DatasetError
 from savo_datasets.found_photos import CheckedPhoto, FoundPhotos, LeftOut
 from savo_datasets.groups import difference_hash

@@ -21,7 +21,7 @@ from pydantic import ValidationError
 
 from savo_contracts.documents import ClassList, SampleMeta, sample_image_key, sample_labels_key
 from savo_contracts.samples import Split
-from savo_datasets.class_ids import ClassMap, class_map, dense_labels
+from savo_datasets.class_map import ClassMap, class_map, dense_labels
 from savo_datasets.errors import DatasetError
 from savo_datasets.groups import GROUPS_FILE, Grouping, Photo, group_photos, write_groups
 from savo_datasets.labels import parse_labels

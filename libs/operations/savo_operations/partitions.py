@@ -16,7 +16,7 @@ from aiokafka.errors import for_code
 
 from savo_contracts.topics import Retention, Topic
 from savo_runtime.errors import FatalError
-from savo_runtime.messaging.kafka.broker import connection_arguments, group_of
+from savo_runtime.messaging.kafka.client_arguments import connection_arguments, group_of
 from savo_runtime.messaging.kafka.errors import kafka_errors
 from savo_runtime.messaging.kafka.topic_names import name_on_kafka
 from savo_runtime.messaging.kafka.topic_reader import TopicReader

@@ -13,7 +13,7 @@ from savo_collector.ports import SampleDatabase, UnknownLabelCounts
 from savo_contracts.documents import ClassList, IngredientClass
 from savo_contracts.ingredients import NormalisedName, normalise
 from savo_contracts.scans import ScanConfirmed
-from savo_runtime.storage.classes import grow_class_list, read_class_list
+from savo_runtime.storage.class_list import grow_class_list, read_class_list
 from savo_runtime.storage.port import ObjectStore
 
 __all__ = ["ClassPolicy", "ClassRegistry", "class_of"]

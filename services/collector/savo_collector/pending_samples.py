@@ -9,7 +9,7 @@ import structlog
 from savo_collector.collection import CollectSample
 from savo_collector.ports import SampleDatabase
 from savo_contracts.samples import RejectionReason
-from savo_runtime.storage.classes import read_class_list
+from savo_runtime.storage.class_list import read_class_list
 
 __all__ = ["PendingSamples"]
 

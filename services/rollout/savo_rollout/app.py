@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 
 from savo_rollout.adapters.http import rollout_app
-from savo_rollout.adapters.ledger import SqlLedger
 from savo_rollout.adapters.projection import PROJECTION
+from savo_rollout.adapters.repository import SqlLedger
 from savo_rollout.aliases import Aliases
-from savo_rollout.control import Switches
+from savo_rollout.commands import Switches
 from savo_rollout.decision_worker import PAUSE_SECONDS, DecisionWorker
 from savo_rollout.evidence_recorder import EvidenceRecorder
 from savo_rollout.gates import GatePolicy

@@ -11,9 +11,9 @@ from savo_contracts.envelope import Envelope, Event
 from savo_contracts.rollout import RolloutChanged
 from savo_contracts.topics import topic_of
 from savo_rollout.adapters.http import rollout_app
-from savo_rollout.adapters.ledger import SqlLedger
+from savo_rollout.adapters.repository import SqlLedger
 from savo_rollout.aliases import Aliases
-from savo_rollout.control import Switches
+from savo_rollout.commands import Switches
 from savo_rollout.decision_worker import DecisionWorker
 from savo_rollout.evidence_recorder import EvidenceRecorder
 from savo_rollout.handlers import subscriptions

@@ -6,9 +6,9 @@ from savo_runtime.service import Runtime, Service, ServiceDefinition, Worker
 from savo_runtime.telemetry.metrics import MODEL_MAP50, TRAINING_RUNS
 from savo_trainer.adapters.http import runs_app
 from savo_trainer.adapters.lease import DatabaseLease
-from savo_trainer.adapters.ledger import DatabaseRuns
 from savo_trainer.adapters.local_runner import LocalRunner
 from savo_trainer.adapters.projection import PROJECTION
+from savo_trainer.adapters.run_database import DatabaseRuns
 from savo_trainer.adapters.samples import DatabaseSamples
 from savo_trainer.adapters.version_numbers import DatabaseVersionNumbers
 from savo_trainer.handlers import subscriptions

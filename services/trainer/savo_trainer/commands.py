@@ -8,38 +8,38 @@ from savo_runtime.command_line.lazy_commands import Command, Group, add_commands
 
 __all__ = ["COMMANDS", "register"]
 
-_WORKBENCH = "savo_trainer.workbench"
+_COMMAND_LINE = "savo_trainer.command_line"
 
 COMMANDS: tuple[Command | Group, ...] = (
     Command(
         "prepare",
-        f"{_WORKBENCH}.prepare:prepare",
+        f"{_COMMAND_LINE}.prepare:prepare",
         "Split labelled photos into train, val and test by session, so that near-duplicates share a split.",
     ),
     Command(
         "train",
-        f"{_WORKBENCH}.train:train",
+        f"{_COMMAND_LINE}.train:train",
         "Train, export to ONNX and compare the two: runs/train/NAME/weights/{best.pt,best.onnx}.",
     ),
     Command(
         "evaluate",
-        f"{_WORKBENCH}.evaluate:evaluate",
+        f"{_COMMAND_LINE}.evaluate:evaluate",
         "Measure a model through the serving code: mAP@0.5 with its interval, and AP by class.",
     ),
     Group(
         "runs",
         "Training runs of the trainer service.",
         (
-            Command("list", f"{_WORKBENCH}.runs.command:list_runs", "The newest runs of the running trainer."),
-            Command("show", f"{_WORKBENCH}.runs.command:show", "One run with its history, figures and verdict."),
+            Command("list", f"{_COMMAND_LINE}.runs.command:list_runs", "The newest runs of the running trainer."),
+            Command("show", f"{_COMMAND_LINE}.runs.command:show", "One run with its history, figures and verdict."),
             Command(
                 "watch",
-                f"{_WORKBENCH}.runs.command:watch",
+                f"{_COMMAND_LINE}.runs.command:watch",
                 "Follow a run to its verdict. Exit status 0: it passed the gate; 1: it did not.",
             ),
             Command(
                 "cancel",
-                f"{_WORKBENCH}.runs.command:cancel",
+                f"{_COMMAND_LINE}.runs.command:cancel",
                 "Cancel a run that is queued or in progress: nothing of it is registered. A verdict stays.",
             ),
         ),
@@ -50,28 +50,30 @@ COMMANDS: tuple[Command | Group, ...] = (
         (
             Command(
                 "list",
-                f"{_WORKBENCH}.models:list_models",
+                f"{_COMMAND_LINE}.list_models:list_models",
                 "Every version in the object store with its verdict and its alias, champion or challenger.",
             ),
-            Command("show", f"{_WORKBENCH}.models:show_model", "A version's model card, or its report with --json."),
+            Command(
+                "show", f"{_COMMAND_LINE}.list_models:show_model", "A version's model card, or its report with --json."
+            ),
             Command(
                 "register",
-                f"{_WORKBENCH}.register:register_model",
+                f"{_COMMAND_LINE}.register:register_model",
                 "Register a model trained elsewhere: checked, compared with the champion, judged by the gate.",
             ),
             Command(
                 "export",
-                f"{_WORKBENCH}.export:export",
+                f"{_COMMAND_LINE}.export:export",
                 "Export a .pt to the optimised ONNX file that the product serves, and keep the plain export.",
             ),
             Command(
                 "optimize",
-                f"{_WORKBENCH}.optimize:optimize_model",
+                f"{_COMMAND_LINE}.optimize:optimize_model",
                 "Optimise an ONNX file in place: the same boxes in less time. FILE.plain.onnx keeps the export.",
             ),
             Command(
                 "diff",
-                f"{_WORKBENCH}.diff.command:diff_models",
+                f"{_COMMAND_LINE}.diff.command:diff_models",
                 "Compare two models on the same photos: mAP@0.5, AP by class, changed boxes, latency and size.",
             ),
         ),

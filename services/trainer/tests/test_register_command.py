@@ -26,13 +26,13 @@ from savo_runtime.storage.digests import file_sha256
 from savo_runtime.storage.factory import open_store
 from savo_trainer.adapters.http import runs_app
 from savo_trainer.adapters.trainer_client import TrainerClient
+from savo_trainer.command_line import candidate
+from savo_trainer.command_line.training_note import read_note, write_note
 from savo_trainer.commands import register as register_commands
 from savo_trainer.errors import TrainerRefusedError
 from savo_trainer.models.gate import GatePolicy
 from savo_trainer.models.registration import RegisterModel
 from savo_trainer.training.plan import Export, Trained
-from savo_trainer.workbench import candidate
-from savo_trainer.workbench.training_note import read_note, write_note
 from services.trainer.tests.trainer_fakes import Harness, make_champion, open_harness
 
 app = typer.Typer()

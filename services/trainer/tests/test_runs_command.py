@@ -16,10 +16,10 @@ from rich.console import Console
 from savo_contracts.training import Comparison, Evaluation
 from savo_runtime.telemetry.audit import this_user
 from savo_trainer.adapters.trainer_client import TrainerClient
+from savo_trainer.command_line import terminal
+from savo_trainer.command_line.runs import command as runs_command
 from savo_trainer.errors import TrainerRefusedError, TrainerUnreachableError
 from savo_trainer.runs.run import Progress, Run, RunResults, State
-from savo_trainer.workbench import terminal
-from savo_trainer.workbench.runs import command as runs_command
 from services.trainer.tests.trainer_fakes import NOON, make_run
 
 RUN = make_run()

@@ -8,8 +8,8 @@ import pytest
 from rich.console import Console
 
 from savo_trainer.adapters.trainer_client import TrainerClient
-from savo_trainer.workbench import terminal
-from savo_trainer.workbench.runs import command as runs_command
+from savo_trainer.command_line import terminal
+from savo_trainer.command_line.runs import command as runs_command
 
 RUN_ID = "hand-caf0af6074607fdce3eaff70"
 

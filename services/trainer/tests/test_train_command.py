@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 
 from savo_datasets.yolo_folder import read_data_yaml
 from savo_trainer.adapters.local_runner import LocalRunner
+from savo_trainer.command_line.model_delivery import delivery_lines
 from savo_trainer.commands import register
 from savo_trainer.training.plan import Export, Trained
-from savo_trainer.workbench.model_delivery import delivery_lines
 from services.trainer.tests.test_prepare import make_folder, prepare, summary_of
 
 app = typer.Typer()

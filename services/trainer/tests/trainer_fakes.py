@@ -26,7 +26,7 @@ from savo_detection.evaluation.evaluator import EvaluationSample, ImageRecord
 from savo_runtime.service import Runtime
 from savo_runtime.testing import FakeClock, MemoryStore, memory_runtime
 from savo_trainer.adapters.lease import DatabaseLease
-from savo_trainer.adapters.ledger import DatabaseRuns
+from savo_trainer.adapters.run_database import DatabaseRuns
 from savo_trainer.adapters.samples import DatabaseSamples
 from savo_trainer.adapters.version_numbers import DatabaseVersionNumbers
 from savo_trainer.models.evaluation import Measurement

@@ -33,7 +33,7 @@ from savo_contracts.scans import Arm, ScanCompleted, ScanFailed, ScanRequested
 from savo_contracts.topics import SCANS_COMPLETED, SCANS_FAILED, SCANS_REQUESTED, topic_named
 from savo_runtime.messaging.consuming.consumers import Consumers
 from savo_runtime.messaging.consuming.parallel_consumer import ParallelConsumer
-from savo_runtime.messaging.kafka.broker import group_of
+from savo_runtime.messaging.kafka.client_arguments import group_of
 from savo_runtime.messaging.publishing.publisher import Publisher
 from savo_runtime.settings import RuntimeSettings
 from savo_runtime.storage.factory import open_store

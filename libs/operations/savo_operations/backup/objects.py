@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from savo_operations.backup.erasures import ErasedObjects
+from savo_operations.backup.erased_objects import ErasedObjects
 from savo_runtime.storage.port import ObjectInfo, ObjectNotFoundError, ObjectStore
 
 __all__ = ["CopyReport", "copy_from_store", "copy_to_store"]

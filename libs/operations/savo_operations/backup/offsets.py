@@ -19,7 +19,7 @@ from aiokafka.structs import OffsetAndMetadata
 
 from savo_contracts.topics import SAMPLES_ERASED, SCANS_ERASED, SUBJECTS_ERASED, TOPICS, Topic
 from savo_runtime.errors import FatalError
-from savo_runtime.messaging.kafka.broker import connection_arguments, group_of
+from savo_runtime.messaging.kafka.client_arguments import connection_arguments, group_of
 from savo_runtime.messaging.kafka.errors import kafka_errors
 from savo_runtime.messaging.kafka.topic_reader import partitions_of
 from savo_runtime.settings import RuntimeSettings

@@ -18,7 +18,6 @@ from aiokafka import ConsumerRecord
 
 from savo_contracts.audit import AuditValue
 from savo_operations.replay.dead_letters import DeadLetter, DeadLetterSelection, DeadLetterTopic
-from savo_operations.replay.progress import exclusive_lock, write_atomically
 from savo_operations.replay.record_copies import (
     FROM_HEADER,
     RateLimit,
@@ -27,6 +26,7 @@ from savo_operations.replay.record_copies import (
     location_of,
     marked_headers,
 )
+from savo_operations.replay.replay_state import exclusive_lock, write_atomically
 from savo_runtime.messaging.consuming.dead_letters import REDRIVES_HEADER
 from savo_runtime.messaging.kafka.topic_names import name_on_kafka
 from savo_runtime.messaging.kafka.topic_reader import TopicReader

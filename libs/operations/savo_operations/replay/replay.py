@@ -21,10 +21,9 @@ from aiokafka import ConsumerRecord, TopicPartition
 from savo_contracts.audit import AuditValue
 from savo_contracts.envelope import REPLAY_HEADER
 from savo_contracts.topics import Retention
-from savo_operations.replay.erasures import Erasures, read_erasures
+from savo_operations.replay.erased_ids import Erasures, read_erasures
 from savo_operations.replay.offset_ranges import OffsetRange, find_offset_range, read_offset_range
 from savo_operations.replay.positions import parse_position
-from savo_operations.replay.progress import ReplayProgress, exclusive_lock
 from savo_operations.replay.record_copies import (
     FROM_HEADER,
     RateLimit,
@@ -33,6 +32,7 @@ from savo_operations.replay.record_copies import (
     location_of,
     marked_headers,
 )
+from savo_operations.replay.replay_state import ReplayProgress, exclusive_lock
 from savo_operations.replay.requests import RefusedRequestError, ReplayRequest
 from savo_runtime.messaging.kafka.topic_names import name_on_kafka
 from savo_runtime.messaging.kafka.topic_reader import TopicReader

@@ -25,7 +25,7 @@ from sqlalchemy import text
 from savo_contracts.topics import SERVICES
 from savo_runtime.database import Database
 from savo_runtime.errors import DependencyDownError, FatalError, SavoError
-from savo_runtime.messaging.kafka.broker import librdkafka_arguments
+from savo_runtime.messaging.kafka.client_arguments import librdkafka_arguments
 from savo_runtime.messaging.kafka.topic_names import name_in_registry, name_on_kafka
 from savo_runtime.settings import RuntimeSettings
 from savo_runtime.storage.factory import open_store

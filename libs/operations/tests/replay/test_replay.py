@@ -15,8 +15,8 @@ from savo_contracts.recipes import RecipesRequested, RecipesSuggested
 from savo_contracts.scans import ScanErased
 from savo_contracts.topics import AUDIT_RECORDED, RECIPES_REQUESTED, RECIPES_SUGGESTED, ROLLOUT_CHANGED, SUBJECTS_ERASED
 from savo_contracts.users import SubjectErased
-from savo_operations.replay.progress import AlreadyRunningError, exclusive_lock
 from savo_operations.replay.replay import preview_replay
+from savo_operations.replay.replay_state import AlreadyRunningError, exclusive_lock
 from savo_operations.replay.requests import RefusedRequestError
 from savo_operations.replay.selection import Selection, parse_condition
 from savo_runtime.messaging.consuming.consumers import Consumers

@@ -27,7 +27,7 @@ from savo_operations.replay.sandbox_removal import (
 )
 from savo_runtime.database import Database
 from savo_runtime.errors import FatalError
-from savo_runtime.messaging.kafka.broker import group_of
+from savo_runtime.messaging.kafka.client_arguments import group_of
 from savo_runtime.messaging.kafka.topic_names import name_on_kafka
 from savo_runtime.settings import RuntimeSettings
 from savo_runtime.storage.factory import open_store

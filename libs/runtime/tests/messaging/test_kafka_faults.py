@@ -22,7 +22,7 @@ from savo_contracts.recipes import RecipesRequested, RecipesSuggested
 from savo_contracts.topics import RECIPES_REQUESTED, RECIPES_SUGGESTED, SUBJECTS_ERASED
 from savo_contracts.users import SubjectErased
 from savo_runtime.errors import DependencyDownError
-from savo_runtime.messaging.consuming.progress import UnhealthyError
+from savo_runtime.messaging.consuming.readiness import UnhealthyError
 from savo_runtime.messaging.consuming.subscriptions import Subscription, bind, consumes, publishes, read_snapshot
 from savo_runtime.messaging.kafka.topics import ensure_topics
 from savo_runtime.messaging.publishing.publisher import Publisher
@@ -116,9 +116,9 @@ async def test_a_service_stops_in_time_while_kafka_is_down(own_kafka: RealKafka)
 
 @pytest.mark.slow
 async def test_readiness_turns_red_while_a_broker_hangs(own_kafka: RealKafka, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("savo_runtime.messaging.consuming.progress.SAMPLE_EVERY", 0.1)
-    monkeypatch.setattr("savo_runtime.messaging.consuming.progress.SILENT_AFTER", 2.0)
-    monkeypatch.setattr("savo_runtime.messaging.consuming.progress.ANSWER_WITHIN", 1.0)
+    monkeypatch.setattr("savo_runtime.messaging.consuming.readiness.SAMPLE_EVERY", 0.1)
+    monkeypatch.setattr("savo_runtime.messaging.consuming.readiness.SILENT_AFTER", 2.0)
+    monkeypatch.setattr("savo_runtime.messaging.consuming.readiness.ANSWER_WITHIN", 1.0)
     settings = RuntimeSettings(kafka_bootstrap_servers=own_kafka.bootstrap_servers)
     await ensure_topics(settings)
     async with AsyncExitStack() as stack:

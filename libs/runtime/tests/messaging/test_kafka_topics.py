@@ -18,7 +18,12 @@ from savo_runtime.errors import DependencyDownError, FatalError
 from savo_runtime.messaging.consuming import consumers as consumers_module
 from savo_runtime.messaging.consuming.consumers import Consumers
 from savo_runtime.messaging.consuming.subscriptions import bind, consumes
-from savo_runtime.messaging.kafka.broker import connection_arguments, group_of, librdkafka_arguments, make_broker
+from savo_runtime.messaging.kafka.client_arguments import (
+    connection_arguments,
+    group_of,
+    librdkafka_arguments,
+    make_broker,
+)
 from savo_runtime.messaging.kafka.embedded import EmbeddedBroker
 from savo_runtime.messaging.kafka.topics import ensure_topics
 from savo_runtime.messaging.publishing.publisher import Publisher

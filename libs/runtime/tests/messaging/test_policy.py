@@ -16,7 +16,7 @@ from savo_contracts.topics import RECIPES_REQUESTED, RECIPES_SUGGESTED, TRAINING
 from savo_contracts.training import TrainingThresholdReached
 from savo_runtime.errors import DependencyDownError, FatalError, InvalidMessageError, RetryableError
 from savo_runtime.messaging.consuming.policy import PolicyLimits
-from savo_runtime.messaging.consuming.progress import UnhealthyError
+from savo_runtime.messaging.consuming.readiness import UnhealthyError
 from savo_runtime.messaging.consuming.subscriptions import Kinds, Subscription, bind, consumes, publishes
 from savo_runtime.messaging.publishing.publisher import Publisher
 

@@ -10,7 +10,7 @@ from libs.runtime.tests.messaging.bench import NOON, TIMEOUT, Bench, eventually
 from savo_contracts.topics import SUBJECTS_ERASED
 from savo_contracts.users import SubjectErased
 from savo_runtime.errors import DependencyDownError, FatalError, InvalidMessageError
-from savo_runtime.messaging.consuming.progress import UnhealthyError
+from savo_runtime.messaging.consuming.readiness import UnhealthyError
 from savo_runtime.messaging.consuming.subscriptions import Snapshot, consumes, read_snapshot
 
 

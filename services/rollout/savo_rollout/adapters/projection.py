@@ -17,7 +17,7 @@ from savo_contracts.topics import (
     SUBJECTS_ERASED,
 )
 from savo_contracts.users import SubjectErased
-from savo_rollout.adapters.ledger import SqlLedger
+from savo_rollout.adapters.repository import SqlLedger
 from savo_rollout.adapters.tables import Base, ErasedRow, ModelRow, ScanRow, TrialRow, ValueRow
 from savo_rollout.evidence import ConfirmedScan, EndedScan, completed_scan, confirmed_scan, failed_scan
 from savo_rollout.gates import GatePolicy

@@ -11,7 +11,7 @@ from functools import partial
 
 from savo_contracts.documents import CLASSES_KEY, ClassList
 from savo_contracts.ingredients import CATALOGUE, normalise
-from savo_runtime.storage.classes import grow_class_list
+from savo_runtime.storage.class_list import grow_class_list
 from savo_runtime.storage.port import ObjectStore
 from savo_trainer.errors import ClassesUnknownError
 

@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 
 from savo_contracts.documents import CLASSES_KEY, ClassList, ManifestLine, manifest_key
 from savo_contracts.samples import Split
-from savo_datasets.class_ids import ClassMap, class_map, dense_labels
+from savo_datasets.class_map import ClassMap, class_map, dense_labels
 from savo_datasets.errors import DatasetError
 from savo_datasets.labels import parse_labels
 from savo_datasets.yolo_writer import write_data_yaml

@@ -15,11 +15,11 @@ from faststream.kafka import KafkaBroker
 from savo_runtime.errors import DependencyDownError, FatalError
 from savo_runtime.messaging.consuming.dead_letters import DeadLetters
 from savo_runtime.messaging.consuming.policy import PolicyLimits
-from savo_runtime.messaging.consuming.progress import Progress, UnhealthyError
+from savo_runtime.messaging.consuming.readiness import Progress, UnhealthyError
 from savo_runtime.messaging.consuming.snapshots import SnapshotReader
 from savo_runtime.messaging.consuming.subscriptions import Snapshot, Subscription
 from savo_runtime.messaging.consuming.topic_consumer import TopicConsumer
-from savo_runtime.messaging.kafka.broker import make_broker, member_arguments
+from savo_runtime.messaging.kafka.client_arguments import make_broker, member_arguments
 from savo_runtime.messaging.kafka.topics import ensure_topics
 from savo_runtime.messaging.publishing.publisher import Publisher
 from savo_runtime.settings import RuntimeSettings

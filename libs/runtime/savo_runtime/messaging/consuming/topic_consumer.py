@@ -29,7 +29,7 @@ from savo_runtime.messaging.consuming.parallel_consumer import ParallelConsumer
 from savo_runtime.messaging.consuming.policy import PolicyLimits, RecordPolicy
 from savo_runtime.messaging.consuming.records import UnreadableRecordError, decode
 from savo_runtime.messaging.consuming.subscriptions import Subscription
-from savo_runtime.messaging.kafka.broker import group_of
+from savo_runtime.messaging.kafka.client_arguments import group_of
 from savo_runtime.messaging.kafka.topic_names import name_on_kafka
 from savo_runtime.messaging.publishing.publisher import Publisher
 from savo_runtime.telemetry.metrics import CONSUMER_PAUSED, REBALANCES

@@ -20,7 +20,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from savo_contracts.topics import ROLLOUT_CHANGED, TOPICS, Topic
 from savo_runtime.errors import DependencyDownError
-from savo_runtime.messaging.kafka.broker import connection_arguments, group_of
+from savo_runtime.messaging.kafka.client_arguments import connection_arguments, group_of
 from savo_runtime.messaging.kafka.errors import kafka_errors
 from savo_runtime.messaging.kafka.topic_names import name_on_kafka
 from savo_runtime.messaging.kafka.topic_reader import TopicReader

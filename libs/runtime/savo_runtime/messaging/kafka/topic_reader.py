@@ -17,7 +17,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
 from savo_runtime.errors import DependencyDownError
-from savo_runtime.messaging.kafka.broker import MAX_RECORD_BYTES, connection_arguments
+from savo_runtime.messaging.kafka.client_arguments import MAX_RECORD_BYTES, connection_arguments
 from savo_runtime.messaging.kafka.errors import kafka_errors
 from savo_runtime.settings import RuntimeSettings
 

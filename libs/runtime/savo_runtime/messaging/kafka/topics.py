@@ -10,7 +10,7 @@ from aiokafka.errors import TopicAlreadyExistsError, for_code
 
 from savo_contracts.topics import TOPICS, Retention, Topic, dead_letter_topics
 from savo_runtime.errors import FatalError
-from savo_runtime.messaging.kafka.broker import MAX_RECORD_BYTES, connection_arguments
+from savo_runtime.messaging.kafka.client_arguments import MAX_RECORD_BYTES, connection_arguments
 from savo_runtime.messaging.kafka.errors import kafka_errors
 from savo_runtime.messaging.kafka.topic_names import name_on_kafka
 from savo_runtime.settings import RuntimeSettings

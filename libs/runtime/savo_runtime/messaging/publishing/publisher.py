@@ -21,7 +21,7 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 from savo_contracts.envelope import Envelope, Event, RecordHeaders, RecordRef
 from savo_contracts.topics import topic_of
 from savo_runtime.errors import DependencyDownError, InvalidMessageError
-from savo_runtime.messaging.kafka.broker import MAX_RECORD_BYTES, connection_arguments
+from savo_runtime.messaging.kafka.client_arguments import MAX_RECORD_BYTES, connection_arguments
 from savo_runtime.messaging.kafka.topic_names import name_on_kafka
 from savo_runtime.messaging.replay_mark import current_replay
 from savo_runtime.messaging.tracing import current_traceparent, producer_span

@@ -9,9 +9,9 @@ from typing import Any
 
 from savo_detection.differences.html import PAGE_END, figure, page_head, table, totals
 from savo_detection.differences.side_by_side import draw_side_by_side
-from savo_trainer.workbench.diff import sentences
-from savo_trainer.workbench.diff.measurement import Differences
-from savo_trainer.workbench.diff.photos import ComparedPhoto
+from savo_trainer.command_line.diff import sentences
+from savo_trainer.command_line.diff.measurement import Differences
+from savo_trainer.command_line.diff.photos import ComparedPhoto
 
 __all__ = ["draw_pictures", "write_page"]
 

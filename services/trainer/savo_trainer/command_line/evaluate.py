@@ -14,9 +14,9 @@ from savo_detection.detector import Detector
 from savo_detection.errors import ModelRefusedError
 from savo_detection.evaluation.evaluator import evaluate as evaluate_detector
 from savo_runtime.command_line.output import CommandError, reported_errors
+from savo_trainer.command_line.options import AsJson, Data, Split
+from savo_trainer.command_line.terminal import err, out, print_json, print_line
 from savo_trainer.models.evaluation import as_evaluation, split_samples
-from savo_trainer.workbench.options import AsJson, Data, Split
-from savo_trainer.workbench.terminal import err, out, print_json, print_line
 
 __all__ = ["evaluate"]
 

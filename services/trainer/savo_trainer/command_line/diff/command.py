@@ -12,11 +12,11 @@ from savo_detection.errors import ModelRefusedError, PhotoError
 from savo_runtime.command_line.output import reported_errors
 from savo_runtime.command_line.progress import progress_bar
 from savo_runtime.settings import RuntimeSettings, load_settings
-from savo_trainer.workbench.diff.comparison import DiffRequest, compare_models
-from savo_trainer.workbench.diff.terminal import print_summary
-from savo_trainer.workbench.object_store import run_on_store
-from savo_trainer.workbench.options import AsJson
-from savo_trainer.workbench.terminal import out, print_json
+from savo_trainer.command_line.diff.comparison import DiffRequest, compare_models
+from savo_trainer.command_line.diff.terminal import print_summary
+from savo_trainer.command_line.object_store import run_on_store
+from savo_trainer.command_line.options import AsJson
+from savo_trainer.command_line.terminal import out, print_json
 
 __all__ = ["diff_models"]
 

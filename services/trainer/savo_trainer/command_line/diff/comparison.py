@@ -15,12 +15,12 @@ from typing import Any
 from savo_datasets.errors import DatasetError
 from savo_detection.detector import Detector
 from savo_detection.errors import ModelRefusedError
-from savo_runtime.storage.models import stored_model
 from savo_runtime.storage.port import ObjectStore
-from savo_trainer.workbench.diff.measurement import Differences, measure_differences
-from savo_trainer.workbench.diff.page import draw_pictures, write_page
-from savo_trainer.workbench.diff.photo_comparison import ComparedModel
-from savo_trainer.workbench.diff.photos import PhotoSet, newest_holdout, photos_of
+from savo_runtime.storage.registered_models import stored_model
+from savo_trainer.command_line.diff.measurement import Differences, measure_differences
+from savo_trainer.command_line.diff.page import draw_pictures, write_page
+from savo_trainer.command_line.diff.photo_comparison import ComparedModel
+from savo_trainer.command_line.diff.photos import PhotoSet, newest_holdout, photos_of
 
 __all__ = ["DiffRequest", "compare_models"]
 

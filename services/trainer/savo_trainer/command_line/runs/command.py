@@ -15,12 +15,12 @@ from savo_runtime.command_line.output import INTERRUPTED, reported_errors
 from savo_runtime.telemetry.audit import this_user
 from savo_runtime.timing.clock import utc_now
 from savo_trainer.adapters.trainer_client import TrainerClient
+from savo_trainer.command_line import terminal
+from savo_trainer.command_line.options import AsJson, By
+from savo_trainer.command_line.runs.view import COLOURS, epoch_line, run_line, run_page, run_record, verdict_lines
+from savo_trainer.command_line.runs.watcher import Observation, RunWatcher, passed
+from savo_trainer.command_line.terminal import print_json, print_line
 from savo_trainer.runs.run import OPEN
-from savo_trainer.workbench import terminal
-from savo_trainer.workbench.options import AsJson, By
-from savo_trainer.workbench.runs.view import COLOURS, epoch_line, run_line, run_page, run_record, verdict_lines
-from savo_trainer.workbench.runs.watcher import Observation, RunWatcher, passed
-from savo_trainer.workbench.terminal import print_json, print_line
 
 __all__ = ["cancel", "cancel_run", "list_runs", "show", "show_run", "show_runs", "watch", "watch_runs"]
 

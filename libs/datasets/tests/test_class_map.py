@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from savo_contracts.documents import ClassList, IngredientClass
-from savo_datasets.class_ids import class_map, dense_labels, resolve
+from savo_datasets.class_map import class_map, dense_labels, resolve
 from savo_datasets.errors import DatasetError
 
 

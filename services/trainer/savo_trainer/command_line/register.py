@@ -21,23 +21,23 @@ from savo_detection.evaluation.evaluator import EvaluationSample
 from savo_runtime.command_line.output import reported_errors
 from savo_runtime.errors import SavoError
 from savo_runtime.settings import RuntimeSettings, load_settings
-from savo_runtime.storage.classes import read_class_list
+from savo_runtime.storage.class_list import read_class_list
 from savo_runtime.storage.digests import file_sha256
 from savo_runtime.storage.factory import open_store
 from savo_runtime.storage.port import ObjectStore
 from savo_runtime.telemetry.audit import this_user
 from savo_trainer.adapters.trainer_client import TrainerClient
+from savo_trainer.command_line.candidate import Candidate, prepare_candidate
+from savo_trainer.command_line.options import AsJson, By, Split
+from savo_trainer.command_line.runs.view import verdict_lines
+from savo_trainer.command_line.terminal import err, print_json, print_line
+from savo_trainer.command_line.training_note import read_note
 from savo_trainer.errors import TrainerRefusedError
 from savo_trainer.models.class_ids import check_classes
 from savo_trainer.models.evaluation import Measurement, compare_with_champion, measure, split_samples
 from savo_trainer.models.gate import GatePolicy
 from savo_trainer.models.registration import SubmittedClassChange, SubmittedModel, run_id_of
 from savo_trainer.models.registry import champion_version
-from savo_trainer.workbench.candidate import Candidate, prepare_candidate
-from savo_trainer.workbench.options import AsJson, By, Split
-from savo_trainer.workbench.runs.view import verdict_lines
-from savo_trainer.workbench.terminal import err, print_json, print_line
-from savo_trainer.workbench.training_note import read_note
 
 __all__ = ["register_model"]
 

@@ -13,7 +13,7 @@ from savo_contracts.recipes import RecipesRequested
 from savo_contracts.topics import RECIPES_REQUESTED
 from savo_runtime.messaging.consuming.dead_letters import DeadLetters
 from savo_runtime.messaging.consuming.deliveries import ONLY_KIND
-from savo_runtime.messaging.consuming.progress import Progress, UnhealthyError
+from savo_runtime.messaging.consuming.readiness import Progress, UnhealthyError
 from savo_runtime.messaging.consuming.subscriptions import bind, consumes
 from savo_runtime.messaging.consuming.topic_consumer import TopicConsumer
 from savo_runtime.messaging.publishing.publisher import Publisher

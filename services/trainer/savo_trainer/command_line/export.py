@@ -11,9 +11,9 @@ import typer
 
 from savo_runtime.command_line.output import CommandError, reported_errors
 from savo_trainer.adapters.local_runner import LocalRunner
-from savo_trainer.workbench.model_delivery import delivery_lines, delivery_summary
-from savo_trainer.workbench.options import AsJson, ImageSize, check_image_size
-from savo_trainer.workbench.terminal import err, print_json, print_line
+from savo_trainer.command_line.model_delivery import delivery_lines, delivery_summary
+from savo_trainer.command_line.options import AsJson, ImageSize, check_image_size
+from savo_trainer.command_line.terminal import err, print_json, print_line
 
 __all__ = ["export"]
 

@@ -14,7 +14,7 @@ import typer
 from rich.table import Table
 
 from savo_datasets.archives import Unpacked, unpack
-from savo_datasets.class_ids import ClassMap
+from savo_datasets.class_map import ClassMap
 from savo_datasets.errors import DatasetError
 from savo_datasets.found_photos import FoundPhotos
 from savo_datasets.groups import Grouping, read_groups
@@ -27,8 +27,8 @@ from savo_runtime.settings import RuntimeSettings, load_settings
 from savo_runtime.storage.factory import open_store
 from savo_runtime.storage.folder import FolderStore
 from savo_runtime.storage.port import ObjectStore
-from savo_trainer.workbench.options import AsJson
-from savo_trainer.workbench.terminal import err, out, print_json, print_line
+from savo_trainer.command_line.options import AsJson
+from savo_trainer.command_line.terminal import err, out, print_json, print_line
 
 __all__ = ["prepare"]
 

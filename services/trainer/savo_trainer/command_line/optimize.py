@@ -11,8 +11,8 @@ from savo_detection.errors import ModelRefusedError
 from savo_detection.model_optimization import OptimizedFile, optimize_file
 from savo_runtime.command_line.output import reported_errors
 from savo_runtime.storage.digests import file_sha256
-from savo_trainer.workbench.options import AsJson
-from savo_trainer.workbench.terminal import err, print_json, print_line
+from savo_trainer.command_line.options import AsJson
+from savo_trainer.command_line.terminal import err, print_json, print_line
 
 __all__ = ["optimize_model"]
 

@@ -15,9 +15,9 @@ import numpy as np
 from savo_detection.differences.comparison import ChangeKind, count_keys
 from savo_detection.errors import PhotoError
 from savo_detection.evaluation.evaluator import INTERVAL, ClassGain, ImageRecord, compare, summarise
+from savo_trainer.command_line.diff.photo_comparison import ComparedModel, PhotoComparison, compare_photo
+from savo_trainer.command_line.diff.photos import ComparedPhoto, PhotoSet
 from savo_trainer.models.evaluation import as_evaluation
-from savo_trainer.workbench.diff.photo_comparison import ComparedModel, PhotoComparison, compare_photo
-from savo_trainer.workbench.diff.photos import ComparedPhoto, PhotoSet
 
 __all__ = ["Differences", "measure_differences"]
 

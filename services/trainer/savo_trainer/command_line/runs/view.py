@@ -12,8 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from savo_trainer.runs.run import OPEN
-from savo_trainer.workbench.runs.watcher import (
+from savo_trainer.command_line.runs.watcher import (
     STATE_ORDER,
     Observation,
     elapsed_seconds,
@@ -21,6 +20,7 @@ from savo_trainer.workbench.runs.watcher import (
     passed,
     seconds_left,
 )
+from savo_trainer.runs.run import OPEN
 
 __all__ = ["COLOURS", "epoch_line", "run_line", "run_page", "run_record", "verdict_lines"]
 

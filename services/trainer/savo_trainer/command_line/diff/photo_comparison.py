@@ -11,7 +11,7 @@ from savo_detection.detector import DetectedBox, Detector
 from savo_detection.differences.comparison import change_to_dict, diff_boxes
 from savo_detection.evaluation.evaluator import CONFIDENCE as COUNTED_FROM
 from savo_detection.evaluation.evaluator import ImageRecord, match, record_of
-from savo_trainer.workbench.diff.photos import ComparedPhoto
+from savo_trainer.command_line.diff.photos import ComparedPhoto
 
 __all__ = ["ComparedModel", "PhotoComparison", "compare_photo"]
 

@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from savo_trainer.workbench.diff import sentences
+from savo_trainer.command_line.diff import sentences
 
 __all__ = ["print_summary"]
 

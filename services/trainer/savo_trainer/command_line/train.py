@@ -18,12 +18,12 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from savo_datasets.yolo_folder import count_photos, read_data_yaml
 from savo_runtime.command_line.output import CommandError, reported_errors
 from savo_trainer.adapters.local_runner import LocalRunner
+from savo_trainer.command_line.model_delivery import delivery_lines, delivery_summary, megabytes
+from savo_trainer.command_line.options import AsJson, Data, ImageSize, check_image_size
+from savo_trainer.command_line.terminal import err, print_json, print_line
+from savo_trainer.command_line.training_note import write_note
 from savo_trainer.runs.run import Progress as Epoch
 from savo_trainer.training.plan import Trained, TrainPlan
-from savo_trainer.workbench.model_delivery import delivery_lines, delivery_summary, megabytes
-from savo_trainer.workbench.options import AsJson, Data, ImageSize, check_image_size
-from savo_trainer.workbench.terminal import err, print_json, print_line
-from savo_trainer.workbench.training_note import write_note
 
 __all__ = ["train"]
 

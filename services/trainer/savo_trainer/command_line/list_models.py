@@ -13,9 +13,9 @@ from rich.table import Table
 from savo_contracts.documents import Alias, alias_key, model_key
 from savo_runtime.command_line.output import CommandError, reported_errors
 from savo_runtime.storage.port import ObjectNotFoundError, ObjectStore
-from savo_trainer.workbench.object_store import run_on_store
-from savo_trainer.workbench.options import AsJson
-from savo_trainer.workbench.terminal import out, print_json
+from savo_trainer.command_line.object_store import run_on_store
+from savo_trainer.command_line.options import AsJson
+from savo_trainer.command_line.terminal import out, print_json
 
 __all__ = ["list_models", "show_model"]
 
