@@ -24,6 +24,7 @@ from savo_demo.plan import Plan
 START_SECONDS = 300.0
 STOP_SECONDS = 30.0
 LAST_LINES = 15
+REPORT_SECONDS = 60.0
 
 
 @dataclass
@@ -102,7 +103,20 @@ class Product:
         return await self._get("/training/stats")
 
     async def rollout(self) -> dict[str, Any]:
-        return await self._get("/admin/rollout")
+        """The rollout service's own report.
+
+        While that service does not answer, the gateway sends its last known state, which has no figures of the arms.
+        Raises `ProductError` when this lasts for `REPORT_SECONDS`.
+        """
+        try:
+            async with asyncio.timeout(REPORT_SECONDS):
+                while True:
+                    report = await self._get("/admin/rollout")
+                    if "arms" in report:
+                        return report
+                    await asyncio.sleep(0.5)
+        except TimeoutError as late:
+            raise ProductError(f"the rollout service did not answer for {REPORT_SECONDS:.0f} s", "rollout") from late
 
     async def runs(self) -> list[dict[str, Any]]:
         """Training runs of the trainer's GET /runs, oldest first."""
