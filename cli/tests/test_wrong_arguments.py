@@ -106,3 +106,47 @@ def test_a_sandbox_of_the_embedded_broker_is_deleted_once(savo: Savo, address: s
     assert "dropped sandbox look3" in savo("topics", "drop-sandbox", "look3", "--yes").stdout
     again = savo("topics", "drop-sandbox", "look3", "--yes")
     assert (again.exit_code, "there is nothing of sandbox look3 to delete" in again.stderr) == (1, True), again.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["topics", "tail", "no.such"], "no.such"),
+        (["topics", "tail", "--from", "end", "--to", "start"], "nothing lies between end and start"),
+        (["topics", "tail", "--type", "Nothing"], "no event 'Nothing'"),
+        (["topics", "tail", "--where", "nofield=3"], "no field 'nofield'"),
+        (["topics", "lag", "no.such"], "no.such"),
+        (["replay"], "give a topic with --topic, or a model with --model"),
+        (["replay", "--topic", "no.such"], "no.such"),
+        (["replay", "--topic", "scans.failed", "--from", "9", "--to", "3"], "nothing lies between 9 and 3"),
+        (["replay", "--topic", "scans.failed", "--sandbox", "BAD_NAME!"], "at most 20 characters"),
+        (["replay", "--model", "v3", "--topic", "samples.stored"], "--model replays scans"),
+        (["dlq", "list", "--service", "visoin"], "no service 'visoin'"),
+        (["dlq", "list", "--sandbox", "BAD_NAME!"], "at most 20 characters"),
+        (["dlq", "show", "--at", "foo"], "write PARTITION/OFFSET"),
+        (["dlq", "redrive", "--topic", "no.such", "--reason", "x"], "no.such"),
+        (["rebuild", "visoin"], "no service 'visoin'"),
+        (["topics", "drop-sandbox", "BAD_NAME!"], "at most 20 characters"),
+    ],
+)
+def test_wrong_arguments_are_reported_before_an_unknown_broker(savo: Savo, arguments: list[str], reason: str) -> None:
+    result = savo(*arguments)
+    assert (result.exit_code, reason in result.stderr, "no broker" in result.stderr) == (2, True, False), result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["rollout", "set", "2", "--reason", "x"], "'2' is not allowed; allowed is 1 or less"),
+        (["rollout", "set", "nan", "--reason", "x"], "'nan' is not allowed"),
+        (["rollout", "set", "half", "--reason", "x"], "'half' is not allowed; allowed is a number"),
+        (["topics", "tail", "--limit", "0"], "'0' is not allowed; allowed is 1 or more"),
+        (["topics", "tail", "--limit", "2.5"], "'2.5' is not allowed; allowed is a whole number"),
+        (["replay", "--topic", "scans.failed", "--into", "live"], "'live' is not one of 'sandbox', 'original'"),
+    ],
+)
+def test_a_value_outside_its_range_is_reported_with_what_is_allowed(
+    savo: Savo, arguments: list[str], reason: str
+) -> None:
+    result = savo(*arguments)
+    assert (result.exit_code, reason in result.stderr) == (2, True), result.output

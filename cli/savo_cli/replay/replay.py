@@ -99,7 +99,8 @@ def replay(
     """Copy a topic's records into a sandbox, or into the same topic again.
     The same command continues an interrupted replay.
     """
-    settings = broker_settings(kafka)
+    if topic is None and model is None:
+        raise typer.BadParameter("give a topic with --topic, or a model with --model")
     try:
         parse_range(since, until, utc_now())
     except ValueError as error:
@@ -109,13 +110,13 @@ def replay(
     )
     if model:
         _check_scans(topic)
+        settings = broker_settings(kafka)
         pinned = {"threshold": threshold, "limit": limit, "pictures": pictures, "dry_run": dry_run}
         folder = output or settings.data_dir / "replays" / _folder_of(model)
         _replay_with_model(settings, model, since, until, selection, folder, as_json=as_json, **pinned)
         return
-    if topic is None:
-        raise typer.BadParameter("give a topic with --topic, or a model with --model")
-    request = _request(known_topic(topic), since, until, selection, into, sandbox)
+    request = _request(known_topic(str(topic)), since, until, selection, into, sandbox)
+    settings = broker_settings(kafka)
     report = _copy_records(settings, request, dry_run=dry_run, rate=rate, quiet=as_json)
     print_json(report.as_json()) if as_json else _print(report, settings)
 

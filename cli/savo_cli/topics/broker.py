@@ -17,7 +17,16 @@ from savo_runtime.errors import DependencyDownError, SavoError
 from savo_runtime.settings import RuntimeSettings, load_settings
 from savo_runtime.telemetry.logs import configure_command_logs
 
-__all__ = ["SANDBOX_NAMES", "Kafka", "Sandbox", "broker_settings", "is_sandbox_name", "known_topic", "run_with_kafka"]
+__all__ = [
+    "SANDBOX_NAMES",
+    "Kafka",
+    "Sandbox",
+    "broker_settings",
+    "checked_sandbox",
+    "is_sandbox_name",
+    "known_topic",
+    "run_with_kafka",
+]
 
 Kafka = Annotated[
     str | None,
@@ -34,7 +43,11 @@ T = TypeVar("T")
 
 
 def broker_settings(kafka: str | None, sandbox: str | None = None) -> RuntimeSettings:
-    """Settings with the address of the broker. Raises `CommandError` if none is known."""
+    """Settings with the address of the broker.
+
+    Raises `WrongUseError` for a name that no sandbox can have, and `CommandError` if no broker is known.
+    """
+    sandbox = checked_sandbox(sandbox)
     settings = load_settings(RuntimeSettings)
     configure_command_logs(settings)
     address = kafka or os.environ.get("SAVO_KAFKA_BOOTSTRAP_SERVERS") or "embedded"
@@ -52,7 +65,7 @@ def broker_settings(kafka: str | None, sandbox: str | None = None) -> RuntimeSet
         update={
             "kafka_bootstrap_servers": address,
             "embedded_broker": embedded,
-            "sandbox": _checked(sandbox),
+            "sandbox": sandbox,
             "optional_services": optional,
         }
     )
@@ -63,7 +76,8 @@ def _left_out(here: dict[str, Any]) -> str | None:
     return ",".join(name for name in SERVICES if name not in here.get("services", SERVICES)) or None
 
 
-def _checked(sandbox: str | None) -> str | None:
+def checked_sandbox(sandbox: str | None) -> str | None:
+    """The name of --sandbox. Raises `WrongUseError` for a name that no sandbox can have."""
     if sandbox is not None and not is_sandbox_name(sandbox):
         raise WrongUseError(f"--sandbox {sandbox!r} is not a sandbox name: {SANDBOX_NAMES}")
     return sandbox

@@ -57,8 +57,8 @@ def list_dead_letters(
     as_json: AsJson = False,
 ) -> None:
     """Count dead letters by topic, service and reason, and those already sent back."""
-    settings = broker_settings(kafka, sandbox)
     selected = DeadLetterSelection(_known(topics), _services(services), frozenset(reasons or ()))
+    settings = broker_settings(kafka, sandbox)
     require_sandbox(settings)
     rows = _rows(run_with_kafka(_read(settings, selected)), settings)
     print_json(rows) if as_json else _print_rows(rows, chosen=bool(topics or services or reasons))
@@ -131,11 +131,11 @@ def redrive(
         raise WrongUseError(
             "select dead letters by --topic, --service, --reason, --at or --scan-id, or give --all alone"
         )
-    settings = broker_settings(kafka, sandbox)
     selected = DeadLetterSelection(_known(topics), _services(services), frozenset(reasons or ()), _places(places))
     events = [source.topic for source in selected.sources()]
     events_selected = selection_of(scan_ids, users, subjects, types, where, topics=events, url=url, key=key)
     selected = replace(selected, selection=events_selected)
+    settings = broker_settings(kafka, sandbox)
     require_sandbox(settings)
     task = Redrive(settings, selected, by=this_user(), reason=why, rate=rate, limit=limit, dry_run=dry_run)
     report = run_with_kafka(task.run())

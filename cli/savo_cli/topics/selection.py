@@ -65,13 +65,9 @@ def selection_of(
             check_condition(condition, [topic.event for topic in (TOPICS if topics is None else topics)])
     except ConditionError as error:
         raise WrongUseError(str(error)) from error
+    names = frozenset(_type(name) for name in types or ())
     known = [_subject_of(user, url, key) for user in users or ()]
-    return Selection(
-        frozenset(scan_ids or ()),
-        frozenset([*(subjects or ()), *known]),
-        frozenset(_type(name) for name in types or ()),
-        conditions,
-    )
+    return Selection(frozenset(scan_ids or ()), frozenset([*(subjects or ()), *known]), names, conditions)
 
 
 def _subject_of(user: str, url: str | None, key: str | None) -> str:

@@ -14,7 +14,7 @@ from aiokafka import ConsumerRecord
 from rich.console import Console
 
 from savo_cli.options import AsJson, Key, Url
-from savo_cli.topics.broker import Kafka, Sandbox, broker_settings, known_topic, run_with_kafka
+from savo_cli.topics.broker import Kafka, Sandbox, broker_settings, checked_sandbox, known_topic, run_with_kafka
 from savo_cli.topics.sandboxes import require_sandbox
 from savo_cli.topics.selection import ScanIds, Subjects, Types, Users, Where, selection_of
 from savo_contracts.topics import TOPICS, Topic, dead_letter_topics
@@ -79,10 +79,11 @@ def tail(
     as_json: AsJson = False,
 ) -> None:
     """Print events as they arrive, decoded, until Ctrl-C. Commits no offset and affects no service."""
-    settings = broker_settings(kafka, sandbox)
+    checked_sandbox(sandbox)
     topics = _readable(names, dead_letters)
     first, last = _range("start" if from_start else since, until)
     selection = selection_of(scan_ids, users, subjects, types, where, topics=topics.values(), url=url, key=key)
+    settings = broker_settings(kafka, sandbox)
     require_sandbox(settings)
     run_with_kafka(Tail(settings, topics, selection, limit, as_json=as_json, raw=raw, checked=check).run(first, last))
 

@@ -15,6 +15,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand
 
+from savo_runtime.command_line.argument_errors import plain_argument_errors
 from savo_runtime.command_line.output import reported_errors
 
 __all__ = ["Command", "Group", "add_commands", "load"]
@@ -64,7 +65,8 @@ def _lazy(command: Command) -> type[TyperCommand]:
         def make_context(self, *arguments: Any, **options: Any) -> Any:
             with reported_errors():  # no traceback for Ctrl-C during the import
                 real = load(command)
-            return real.make_context(*arguments, **options)
+            with plain_argument_errors():
+                return real.make_context(*arguments, **options)
 
     return Lazy
 
