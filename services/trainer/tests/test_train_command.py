@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,8 @@ def datasets_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[
         seen.append(yaml.safe_load(data.read_text(encoding="utf-8")))
         weights = named["output"] / named["name"] / "weights"
         weights.mkdir(parents=True, exist_ok=True)
-        for name in ("best.pt", "best.onnx"):
-            (weights / name).write_bytes(bytes(1_200_000))
+        (weights / "best.onnx").write_bytes(bytes(1_200_000))
+        write_checkpoint(weights / "best.pt", 1_200_000)
         return Trained(weights / "best.pt", Export(weights / "best.onnx"), 0.5, 0.5, 1.0)
 
     async def export(_: LocalRunner, weights: Path, image_size: int, folder: Path) -> Export:
@@ -52,6 +53,12 @@ def dataset(tmp_path: Path) -> Path:
     code, output = prepare("--input", source, "--output", tmp_path / "datasets" / "savo_v1")
     assert code == 0, output
     return tmp_path / "datasets" / "savo_v1"
+
+
+def write_checkpoint(path: Path, size: int) -> None:
+    """A zip file, as PyTorch writes checkpoints, with `size` bytes of content."""
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("data.pkl", bytes(size))
 
 
 def run(*arguments: object) -> str:
@@ -108,7 +115,7 @@ def test_json_has_the_sizes_and_the_way_of_delivery(dataset: Path, tmp_path: Pat
 
 
 def test_export_prints_the_size_and_the_line_for_git(tmp_path: Path) -> None:
-    (tmp_path / "best.pt").write_bytes(b"weights")
+    write_checkpoint(tmp_path / "best.pt", 1)
     printed = run("models", "export", tmp_path / "best.pt")
     assert "best.onnx: 2.3 MB, under 100 MB: add it to the git repository\n  git add -f best.onnx\n" in printed
 
@@ -123,3 +130,14 @@ def test_a_file_of_100_mb_goes_to_r2_with_a_line_to_copy(tmp_path: Path) -> None
         '--endpoint-url "https://$R2_ACCOUNT_ID.r2.cloudflarestorage.com"',
         "  and set SAVO_CUSTOM_VISION_MODEL_PATH=s3://$R2_BUCKET_NAME/models/best.onnx",
     ]
+
+
+@pytest.mark.parametrize("command", [["models", "export"], ["train", "--data", "{data}", "--model"]])
+def test_a_file_that_is_no_checkpoint_is_refused_before_torch_is_imported(
+    dataset: Path, tmp_path: Path, command: list[str]
+) -> None:
+    (tmp_path / "garbage.pt").write_bytes(b"no checkpoint")
+    arguments = [part.format(data=dataset / "dataset.yaml") for part in command]
+    result = cli.invoke(app, [*arguments, str(tmp_path / "garbage.pt")])
+    assert result.exit_code == 1
+    assert "garbage.pt is no complete PyTorch checkpoint (a zip file)" in " ".join(result.output.split())

@@ -12,7 +12,7 @@ import typer
 from savo_runtime.command_line.output import CommandError, reported_errors
 from savo_trainer.adapters.local_runner import LocalRunner
 from savo_trainer.command_line.model_delivery import delivery_lines, delivery_summary
-from savo_trainer.command_line.options import AsJson, ImageSize, check_image_size
+from savo_trainer.command_line.options import AsJson, ImageSize, check_checkpoint, check_image_size
 from savo_trainer.command_line.terminal import err, print_json, print_line
 
 __all__ = ["export"]
@@ -27,6 +27,7 @@ def export(
     """Export a .pt to the optimised ONNX file that the product serves, and keep the plain export."""
     if weights.suffix != ".pt" or not weights.exists():
         raise CommandError(f"{weights} is not a .pt file on this machine: give the path of a checkpoint")
+    check_checkpoint(weights)
     check_image_size(imgsz)
     with tempfile.TemporaryDirectory(prefix="savo-export-") as folder, err.status("exporting"):
         exported = asyncio.run(LocalRunner().export(weights.resolve(), imgsz, Path(folder)))

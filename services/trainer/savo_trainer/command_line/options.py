@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-__all__ = ["AsJson", "By", "Data", "ImageSize", "Split", "check_image_size"]
+from savo_runtime.command_line.output import CommandError
+
+__all__ = ["AsJson", "By", "Data", "ImageSize", "Split", "check_checkpoint", "check_image_size"]
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 By = Annotated[
@@ -27,3 +30,11 @@ def check_image_size(image_size: int) -> None:
     if image_size % _SIDE_STEP:
         nearest = max(_SIDE_STEP, round(image_size / _SIDE_STEP) * _SIDE_STEP)
         raise typer.BadParameter(f"--imgsz {image_size} is not a multiple of {_SIDE_STEP}: the nearest is {nearest}")
+
+
+def check_checkpoint(weights: Path) -> None:
+    """Check before torch is imported that an existing file can be a checkpoint. Raises `CommandError`."""
+    if not zipfile.is_zipfile(weights):
+        raise CommandError(
+            f"{weights} is no complete PyTorch checkpoint (a zip file): copy it again, or save it with torch.save"
+        )

@@ -19,7 +19,7 @@ from savo_datasets.yolo_folder import count_photos, read_data_yaml
 from savo_runtime.command_line.output import CommandError, reported_errors
 from savo_trainer.adapters.local_runner import LocalRunner
 from savo_trainer.command_line.model_delivery import delivery_lines, delivery_summary, megabytes
-from savo_trainer.command_line.options import AsJson, Data, ImageSize, check_image_size
+from savo_trainer.command_line.options import AsJson, Data, ImageSize, check_checkpoint, check_image_size
 from savo_trainer.command_line.terminal import err, print_json, print_line
 from savo_trainer.command_line.training_note import write_note
 from savo_trainer.runs.run import Progress as Epoch
@@ -89,9 +89,11 @@ def _claim_name(data: Path) -> str:
 
 
 def _check(plan: TrainPlan, name: str | None) -> None:
-    if plan.model.endswith(".pt") and not Path(plan.model).exists():
-        hint = "give a path, or train from scratch with --model yolov8n.yaml"
-        raise CommandError(f"{plan.model} is not on this machine, and weights are not downloaded: {hint}")
+    if plan.model.endswith(".pt"):
+        if not Path(plan.model).exists():
+            hint = "give a path, or train from scratch with --model yolov8n.yaml"
+            raise CommandError(f"{plan.model} is not on this machine, and weights are not downloaded: {hint}")
+        check_checkpoint(Path(plan.model))
     if name is not None and not re.fullmatch(r"[\w.-]+", name):
         raise CommandError(f"--name {name!r} is not a folder name: letters, digits, '.', '_' and '-' are allowed")
     check_image_size(plan.image_size)
