@@ -15,7 +15,7 @@ from savo_runtime.command_line.output import CommandError, reported_errors
 from savo_runtime.storage.port import ObjectNotFoundError, ObjectStore
 from savo_trainer.command_line.object_store import run_on_store
 from savo_trainer.command_line.options import AsJson
-from savo_trainer.command_line.terminal import out, print_json
+from savo_trainer.command_line.terminal import out, print_json, print_line
 
 __all__ = ["list_models", "show_model"]
 
@@ -29,6 +29,11 @@ def list_models(as_json: AsJson = False) -> None:
     reports = run_on_store(_read_reports)
     if as_json:
         print_json({"models": reports})
+        return
+    if not reports:
+        print_line(
+            "no model is registered yet: `savo models register FILE` registers one, `savo runs list` shows training"
+        )
         return
     table = Table("version", "verdict", "mAP@0.5", "interval", "classes", "samples", "alias")
     for report in reports:

@@ -70,6 +70,9 @@ def show_runs(*, as_json: bool) -> None:
     if as_json:
         print_json(listed)
         return
+    if not listed["runs"]:
+        terminal.print_line("no training runs yet: the collector requests one when enough samples are stored")
+        return
     # The id is copied into the next command, so a narrow screen shortens the other columns.
     table = Table(Column("run", no_wrap=True), "state", "epoch", "data set", "version", "mAP@0.5", "run_for_event")
     for run in listed["runs"]:
