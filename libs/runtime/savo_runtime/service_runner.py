@@ -210,16 +210,22 @@ class RunningService:
         clock = asyncio.get_running_loop().time
         while True:
             began = clock()
+            crash: Exception | None = None
             try:
                 await worker.loop()
-                log.warning("worker.ended_unexpectedly", worker=worker.name)
             except FatalError as error:
                 self._fail(error)
                 return
-            except Exception:
-                log.error("worker.crashed", worker=worker.name, exc_info=True)
+            except Exception as error:  # noqa: BLE001 - logged below, with the delay
+                crash = error
             attempt = 1 if clock() - began > STEADY_SECONDS else attempt + 1
-            await asyncio.sleep(self._backoff.delay(attempt))
+            delay = self._backoff.delay(attempt)
+            facts = {"worker": worker.name, "restart_in_seconds": round(delay, 1)}
+            if crash:
+                log.error("worker.crashed", **facts, exc_info=crash)
+            else:
+                log.warning("worker.ended_unexpectedly", **facts)
+            await asyncio.sleep(delay)
 
     async def _watch(self, consumers: Consumers) -> None:
         await consumers.fatal.wait()

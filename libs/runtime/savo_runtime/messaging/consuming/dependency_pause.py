@@ -30,6 +30,7 @@ class DependencyPause:
         self._topic, self._kind = topic, kind
         self._probing = asyncio.Lock()
         self._probes = 0
+        self._first_delay = 0.0
         self._retry_after: float | None = None
 
     def is_active(self) -> bool:
@@ -42,8 +43,14 @@ class DependencyPause:
         """
         self._retry_after = retry_after
         if self.reason is None:
-            self._probes = 0
-            log.warning("consumer.paused", topic=self._topic, kind=self._kind, error=reason)
+            self._probes, self._first_delay = 0, self._backoff.delay(1)
+            log.warning(
+                "consumer.paused",
+                topic=self._topic,
+                kind=self._kind,
+                error=reason,
+                retry_in_seconds=round(retry_after or self._first_delay, 1),
+            )
         changed, self.reason = self.reason is None, reason
         if changed:
             self._on_change()
@@ -62,5 +69,6 @@ class DependencyPause:
             if not self.is_active():
                 return False
             self._probes += 1
-            await asyncio.sleep(self._retry_after or self._backoff.delay(self._probes))
+            delay = self._first_delay if self._probes == 1 else self._backoff.delay(self._probes)
+            await asyncio.sleep(self._retry_after or delay)
             return self.is_active()
