@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import time
 from collections import Counter
@@ -117,15 +118,26 @@ async def run_load(wheel: Wheel, prometheus: Prometheus, client: httpx2.AsyncCli
             (Upload(f"user-{next(people)}", scene.jpeg, scene.truth) for scene in chosen), load.visits.append
         )
 
+    async def confirm(upload: Upload) -> None:
+        """Scan until the upload is confirmed: scans fail while the stand-in restarts or the breaker is open."""
+        deadline = time.monotonic() + WITHIN
+        while True:
+            await simulated_users.run([upload], load.visits.append)
+            if load.visits[-1].confirmed:
+                return
+            assert time.monotonic() < deadline, f"timeout after {WITHIN:g} s: a confirmed scan, got {load.visits[-1]}"
+            await asyncio.sleep(0.5)
+
     await scans(4)
     await register(wheel, "v1", UNSURE, NAMES, map50=0.76)
     await give_half_to_candidate(client, prometheus, "v1")
     await scans(8)
     kill_standin(wheel)
     await scans(2)
-    await simulated_users.run([Upload("somebody-else", scenes[0].jpeg, scenes[0].truth)], load.visits.append)
+    await confirm(Upload("somebody-else", scenes[0].jpeg, scenes[0].truth))
     with held_write_lock(wheel.data_dir / "db/collector.sqlite3"):
-        await scans(1)
+        scene = next(source)
+        await confirm(Upload(f"user-{next(people)}", scene.jpeg, scene.truth))
         until(lambda: bool(prometheus.query("savo_retries_total")), "retries")
     assert (
         await client.put("/admin/rollout", json={"action": "rollback", "reason": "never sure", "by": "test"})
