@@ -8,11 +8,11 @@ from savo_rollout.adapters.http import rollout_app
 from savo_rollout.adapters.projection import PROJECTION
 from savo_rollout.adapters.repository import SqlLedger
 from savo_rollout.aliases import Aliases
-from savo_rollout.commands import Switches
 from savo_rollout.decision_worker import PAUSE_SECONDS, DecisionWorker
 from savo_rollout.evidence_recorder import EvidenceRecorder
 from savo_rollout.gates import GatePolicy
 from savo_rollout.handlers import subscriptions
+from savo_rollout.operator_commands import Switches
 from savo_rollout.registry import Registry
 from savo_rollout.rollout import Rollout
 from savo_rollout.settings import RolloutSettings

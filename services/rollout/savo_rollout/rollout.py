@@ -19,8 +19,8 @@ from savo_contracts.measures import Quantile
 from savo_contracts.models import ModelRef, ModelRefused
 from savo_contracts.rollout import RolloutState
 from savo_contracts.scans import Arm
-from savo_rollout.commands import Command, Switches, apply_command, apply_switches
 from savo_rollout.errors import NeedsForceError, OvertakenError
+from savo_rollout.operator_commands import Command, Switches, apply_command, apply_switches
 from savo_rollout.ports import Ledger, Transaction
 from savo_rollout.registry import Registry, model_of
 from savo_rollout.report import Report
@@ -36,7 +36,8 @@ _HISTORY = 50
 
 @dataclass(frozen=True)
 class Rollout:
-    """Use cases on a `Ledger`. The rules are pure functions: those for evidence in `steps`, for commands in `commands`.
+    """Use cases on a `Ledger`. The rules are pure functions: those for evidence are in `steps`, those for commands in
+    `operator_commands`.
 
     Each method reads the state, computes the next one, and stores it with its audit entry and its event in the same
     transaction. Several replicas may run: when another replica changes the state first, a method raises

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from savo_rollout.commands import Switches
+from savo_rollout.operator_commands import Switches
 from savo_rollout.steps import StepPolicy
 from savo_runtime.testing import FakeClock, memory_runtime
 from services.rollout.tests.harness import Harness, build_harness

@@ -14,7 +14,7 @@ from savo_contracts.audit import AuditRecorded
 from savo_contracts.documents import Alias, ModelReport, alias_key, model_key
 from savo_contracts.rollout import RolloutState
 from savo_contracts.scans import Arm
-from savo_rollout.commands import Switches
+from savo_rollout.operator_commands import Switches
 from savo_runtime.schema import move_tables
 from savo_runtime.testing import published_by_outbox
 from services.rollout.tests.events import completed, confirmed, registered

@@ -13,8 +13,8 @@ from savo_contracts.audit import AuditRecorded
 from savo_contracts.documents import Alias, alias_key
 from savo_contracts.rollout import RolloutChanged
 from savo_contracts.scans import Arm
-from savo_rollout.commands import Command, Switches
 from savo_rollout.errors import RolloutError
+from savo_rollout.operator_commands import Command, Switches
 from savo_rollout.state import LIVE
 from savo_rollout.steps import StepPolicy
 from savo_runtime.testing import FakeClock, memory_runtime, published_by_outbox

@@ -12,7 +12,7 @@ import pytest
 from savo_contracts.measures import LATENCY
 from savo_contracts.rollout import RolloutState
 from savo_contracts.scans import Arm
-from savo_rollout.commands import Switches
+from savo_rollout.operator_commands import Switches
 from savo_rollout.steps import StepPolicy
 from savo_runtime.database import Database
 from savo_runtime.testing import FakeClock, memory_runtime

@@ -14,7 +14,7 @@ from savo_contracts.rollout import STEPS, RolloutState
 from savo_contracts.scans import Arm, ScanErased
 from savo_contracts.users import SubjectErased
 from savo_rollout.adapters.tables import Base
-from savo_rollout.commands import Command, Switches
+from savo_rollout.operator_commands import Command, Switches
 from savo_rollout.steps import StepPolicy
 from savo_runtime.errors import DependencyDownError
 from savo_runtime.testing import assert_migrations_match

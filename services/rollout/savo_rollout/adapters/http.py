@@ -10,8 +10,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from savo_rollout.commands import Command
 from savo_rollout.errors import IncompleteError, NeedsForceError, NotPossibleError, UnknownModelError
+from savo_rollout.operator_commands import Command
 from savo_rollout.rollout import Rollout
 from savo_runtime.http.problems import problem, validation_message
 

@@ -1,1 +1,1 @@
-"""Generation 1 of the app: no sign-in, POST /inventory/scan and the forms of /training."""
+"""Generation 1 of the app: no sign-in, and the forms of /training."""
