@@ -25,7 +25,8 @@ _NEXT_STEP = {
     "dark": "the photos are dark: ask users for more light, or lower SAVO_MIN_MEAN_LUMA and SAVO_MIN_BRIGHT_LUMA",
     "too-small": "the photos are small: let the app send larger ones, or lower SAVO_MIN_PHOTO_SIDE",
     "duplicate": "copies of one photo do not improve a model: scan something else",
-    "no-consent": "no user consents: with SAVO_REQUIRE_CONSENT=true the app must send consent=true",
+    "no-consent": "no user consents: with SAVO_REQUIRE_CONSENT=true the app must send consent=true "
+    "or PUT /v1/users/{id}/consent",
     "needs-boxes": "items were confirmed without a box: let the app send bbox",
     "needs-class": (
         "an unknown label becomes a class after SAVO_CLASS_MIN_USERS users and SAVO_CLASS_MIN_SAMPLES photos used it"

@@ -18,7 +18,7 @@ from savo_contracts.rollout import RolloutChanged
 from savo_contracts.samples import SampleErased, SampleRejected, SampleStored
 from savo_contracts.scans import ScanCompleted, ScanConfirmed, ScanErased, ScanFailed, ScanRequested
 from savo_contracts.training import TrainingFinished, TrainingThresholdReached
-from savo_contracts.users import SubjectErased
+from savo_contracts.users import ConsentChanged, SubjectErased
 
 
 class Retention(StrEnum):
@@ -117,6 +117,9 @@ RECIPES_SUGGESTED = _topic("recipes.suggested", RecipesSuggested, "recipe_id", "
 
 SUBJECTS_ERASED = _topic("subjects.erased", SubjectErased, "subject", "gateway", "vision collector rollout reasoning",
                          partitions=6, retention=COMPACT, planned=True)
+
+CONSENT_CHANGED = _topic("consent.changed", ConsentChanged, "subject", "gateway", "collector",
+                         partitions=6, retention=COMPACT)
 
 AUDIT_RECORDED = _topic("audit.recorded", AuditRecorded, "about", "trainer rollout cli", "gateway",
                         partitions=1, retention=FOREVER)

@@ -40,8 +40,9 @@ class CollectionPolicy:
     collect: bool = False
     require_consent: bool = False
 
-    def reason_to_skip(self, confirmed: ScanConfirmed) -> str | None:
-        if confirmed.consent is False or (self.require_consent and confirmed.consent is None):
+    def reason_to_skip(self, confirmed: ScanConfirmed, *, withdrawn: bool = False) -> str | None:
+        """`withdrawn`: the person withdrew a consent, possibly after this confirmation."""
+        if withdrawn or confirmed.consent is False or (self.require_consent and confirmed.consent is None):
             return RejectionReason.NO_CONSENT.value
         return None if self.collect else "collection-off"
 
@@ -63,7 +64,7 @@ class CollectSample:
 
         The same confirmation gives the same event, also after a crash at any line.
         """
-        if reason := self.policy.reason_to_skip(confirmed):
+        if reason := self.policy.reason_to_skip(confirmed, withdrawn=await self._has_withdrawn(confirmed)):
             await self._skip(confirmed, reason)
             return None
         try:
@@ -71,6 +72,10 @@ class CollectSample:
         except ErasedError as erased:
             await self.erasure.remove_leftovers(confirmed.scan_id, erased.cause)
             return None
+
+    async def _has_withdrawn(self, confirmed: ScanConfirmed) -> bool:
+        async with self.writer.database.read_transaction() as transaction:
+            return await transaction.has_withdrawn_consent(confirmed.subject)
 
     async def _collect(self, confirmed: ScanConfirmed) -> SampleStored | SampleRejected | None:
         try:

@@ -1,12 +1,17 @@
-"""Kafka handlers: a confirmed scan becomes a sample or a rejection, an erased scan or subject loses its samples."""
+"""Kafka handlers: a confirmed scan becomes a sample or a rejection, an erased scan or subject loses its samples.
+
+Consents are stored for later confirmations.
+"""
 
 from __future__ import annotations
 
 from savo_collector.collection import CollectSample
 from savo_collector.erasure import SampleErasure
+from savo_collector.ports import SampleDatabase
 from savo_contracts.samples import SampleRejected, SampleStored
 from savo_contracts.scans import ScanConfirmed, ScanErased
 from savo_contracts.topics import (
+    CONSENT_CHANGED,
     SAMPLES_ERASED,
     SAMPLES_REJECTED,
     SAMPLES_STORED,
@@ -15,7 +20,7 @@ from savo_contracts.topics import (
     SUBJECTS_ERASED,
     TRAINING_THRESHOLD_REACHED,
 )
-from savo_contracts.users import SubjectErased
+from savo_contracts.users import ConsentChanged, SubjectErased
 from savo_runtime.messaging.consuming.subscriptions import Subscription, bind, consumes, publishes
 
 __all__ = ["subscriptions"]
@@ -42,10 +47,17 @@ async def on_subject_erased(erased: SubjectErased, erasure: SampleErasure) -> No
     await erasure.erase_subject(erased)
 
 
+@consumes(CONSENT_CHANGED)
+async def on_consent_changed(changed: ConsentChanged, database: SampleDatabase) -> None:
+    async with database.transaction() as transaction:
+        await transaction.record_consent(changed)
+
+
 def subscriptions(collect: CollectSample) -> list[Subscription]:
     """The routing table."""
     return [
         bind(on_scan_confirmed, concurrency=_CONCURRENCY, collect=collect),
         bind(on_scan_erased, erasure=collect.erasure),
         bind(on_subject_erased, erasure=collect.erasure),
+        bind(on_consent_changed, database=collect.writer.database),
     ]

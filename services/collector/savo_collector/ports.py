@@ -17,6 +17,7 @@ from savo_contracts.documents import SampleMeta
 from savo_contracts.envelope import Event, ImageRef
 from savo_contracts.samples import RejectionReason, SampleStored, Split
 from savo_contracts.scans import ScanConfirmed
+from savo_contracts.users import ConsentChanged
 
 __all__ = [
     "Counts",
@@ -201,8 +202,14 @@ class Transaction(Protocol):
         ...
 
     async def delete_subject(self, subject: str) -> None:
-        """Delete a subject's rejections, unknown labels and split."""
+        """Delete a subject's rejections, unknown labels, split and consent."""
         ...
+
+    async def record_consent(self, changed: ConsentChanged) -> None:
+        """Keep the newest consent of a subject."""
+        ...
+
+    async def has_withdrawn_consent(self, subject: str) -> bool: ...
 
     async def publish(self, event: Event, event_id: UUID) -> None:
         """Publish the event once this transaction is committed, even after a crash."""

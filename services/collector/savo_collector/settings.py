@@ -16,7 +16,7 @@ class CollectorSettings(RuntimeSettings):
     require_consent: bool = Field(
         False,
         validation_alias="SAVO_REQUIRE_CONSENT",
-        description="Collect only with consent=true; consent=false always wins.",
+        description="Collect only with consent, of the scan or of the person; consent=false always wins.",
     )
     training_threshold: int = Field(
         10_000,

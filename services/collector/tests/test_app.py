@@ -7,7 +7,7 @@ import pytest
 from savo_collector.adapters.tables import Base
 from savo_collector.app import DEFINITION, build
 from savo_collector.settings import CollectorSettings
-from savo_contracts.topics import SCANS_CONFIRMED, SCANS_ERASED, SUBJECTS_ERASED, TOPICS
+from savo_contracts.topics import CONSENT_CHANGED, SCANS_CONFIRMED, SCANS_ERASED, SUBJECTS_ERASED, TOPICS
 from savo_runtime.service import Runtime
 from savo_runtime.settings import load_settings
 from savo_runtime.testing import assert_migrations_match
@@ -22,6 +22,7 @@ async def test_the_service_reads_every_topic_that_names_it_as_a_consumer(runtime
         SCANS_CONFIRMED,
         SCANS_ERASED,
         SUBJECTS_ERASED,
+        CONSENT_CHANGED,
     }
     assert DEFINITION.name == service.name == "collector"
 

@@ -14,6 +14,7 @@ from savo_gateway import handlers
 from savo_gateway.access.callers import AccessPolicy, Authenticator, Mode, default_mode
 from savo_gateway.access.rate_limits import RateLimit
 from savo_gateway.access.tokens import JwtKey, TokenVerifier
+from savo_gateway.adapters.consent_store import SqlConsents
 from savo_gateway.adapters.audit_store import SqlAuditLog
 from savo_gateway.adapters.digest_store import SqlDigests
 from savo_gateway.adapters.event_positions import SqlEventPositions
@@ -32,6 +33,7 @@ from savo_gateway.http.application import http_app
 from savo_gateway.http.dependencies import CallerAuthentication
 from savo_gateway.http.page_routes import PageOptions
 from savo_gateway.http.scan_routes import ScanUseCases
+from savo_gateway.http.user_routes import UserUseCases
 from savo_gateway.http.training_routes import TrainingUseCases
 from savo_gateway.http.upload_reader import UploadReader
 from savo_gateway.owner_app.first.submissions import StoreReportedPhoto, SubmitReport
@@ -134,6 +136,7 @@ def _http(settings: GatewaySettings, runtime: Runtime, components: Components) -
             rollout_mirror=components.mirror,
             audit_log=components.audit_log,
             digests=SqlDigests(runtime.database),
+        users=UserUseCases(consents=SqlConsents(runtime.database, runtime.outbox), clock=runtime.clock),
             scans=components.scans,
             clock=runtime.clock,
         ),

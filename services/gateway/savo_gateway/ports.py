@@ -19,8 +19,10 @@ from savo_gateway.access.records import ApiKey, Person
 from savo_gateway.confirmations.records import ConfirmationRequest, Confirmed, ReportedPhoto
 from savo_gateway.figures.records import Figures, StoredFigures
 from savo_gateway.photos.uploads import Photo
+from savo_gateway.users.consent import Consent, ConsentChoice
 from savo_gateway.scans.records import EventPosition, IdempotencyClaim, NewScan, Scan
 
+    "ConsentStore",
 __all__ = [
     "AuditLog",
     "Digests",
@@ -120,6 +122,18 @@ class ReportedScans(Protocol):
         self, result: ScanCompleted, storage_location: StorageLocation | None, device_info: str | None
     ) -> None:
         """Add a scan with the app's own result, unless the scan exists."""
+class ConsentStore(Protocol):
+    """Consents of people to training."""
+
+    async def consent_of(self, person: Person) -> Consent | None:
+        """None where the person was never asked."""
+        ...
+
+    async def set_consent(self, person: Person, choice: ConsentChoice, now: datetime) -> Consent:
+        """Write the choice and `ConsentChanged`. The same choice twice changes nothing."""
+        ...
+
+
         ...
 
 

@@ -92,7 +92,7 @@ class GatewaySettings(RuntimeSettings):
     require_consent: bool = Field(
         False,
         validation_alias="SAVO_REQUIRE_CONSENT",
-        description="Collect only with consent=true; consent=false always wins.",
+        description="Collect only with consent, of the scan or of the person; consent=false always wins.",
     )
     rollout_url: str | None = Field(
         None,

@@ -169,6 +169,8 @@ async def test_the_openapi_document_has_every_route_with_its_tag(gateway: Gatewa
         ("GET", "/v1/scans/{scan_id}/events"),
         ("GET", "/v1/scans/{scan_id}/photo"),
         ("GET", "/v1/scans/{scan_id}/trace"),
+        ("GET", "/v1/users/{user_id}/consent"),
+        ("PUT", "/v1/users/{user_id}/consent"),
         ("POST", "/v1/scans/{scan_id}/confirmation"),
         ("GET", "/training/stats"),
         ("GET", "/training/progress"),

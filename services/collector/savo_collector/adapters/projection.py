@@ -13,9 +13,11 @@ from uuid import UUID
 from sqlalchemy import Table, delete, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from savo_collector.adapters.sample_database import write_consent
 from savo_collector.adapters.tables import (
     BandRow,
     Base,
+    ConsentRow,
     CountsRow,
     ErasedScanRow,
     ErasedSubjectRow,
@@ -30,6 +32,7 @@ from savo_contracts.envelope import named_id
 from savo_contracts.samples import PENDING_REASONS, SampleErased, SampleRejected, SampleStored
 from savo_contracts.scans import ScanConfirmed, ScanErased
 from savo_contracts.topics import (
+    CONSENT_CHANGED,
     SAMPLES_ERASED,
     SAMPLES_REJECTED,
     SAMPLES_STORED,
@@ -39,7 +42,7 @@ from savo_contracts.topics import (
     TRAINING_THRESHOLD_REACHED,
 )
 from savo_contracts.training import TrainingThresholdReached
-from savo_contracts.users import SubjectErased
+from savo_contracts.users import ConsentChanged, SubjectErased
 from savo_detection.photos.decoding import decode
 from savo_runtime.database import Database, upsert
 from savo_runtime.messaging.consuming.subscriptions import bind, consumes
@@ -160,8 +163,12 @@ class Outcomes:
             await upsert(
                 session, ErasedSubjectRow, {"subject": erased.subject, "erased_at": erased.erased_at}, ["subject"]
             )
-            for table in (RejectionRow, SplitRow):
+            for table in (RejectionRow, SplitRow, ConsentRow):
                 await session.execute(delete(table).where(table.subject == erased.subject))
+
+    async def consent_changed(self, changed: ConsentChanged) -> None:
+        async with self.database.session() as session:
+            await write_consent(session, changed)
 
     async def threshold_reached(self, reached: TrainingThresholdReached, event_id: UUID) -> None:
         """Set the number of crossings, from which the event's id is derived."""
@@ -278,6 +285,11 @@ async def on_subject_erased(erased: SubjectErased, outcomes: Outcomes) -> None:
     await outcomes.subject_erased(erased)
 
 
+@consumes(CONSENT_CHANGED)
+async def on_consent_changed(changed: ConsentChanged, outcomes: Outcomes) -> None:
+    await outcomes.consent_changed(changed)
+
+
 @consumes(TRAINING_THRESHOLD_REACHED)
 async def on_threshold_reached(reached: TrainingThresholdReached, outcomes: Outcomes, event_id: UUID) -> None:
     await outcomes.threshold_reached(reached, event_id)
@@ -292,6 +304,7 @@ def _fold(_settings: RuntimeSettings, runtime: Runtime) -> Fold:
         on_erased,
         on_scan_erased,
         on_subject_erased,
+        on_consent_changed,
         on_threshold_reached,
     )
     return Fold([bind(handler, outcomes=outcomes) for handler in handlers], outcomes.finish)
@@ -313,6 +326,7 @@ PROJECTION = Projection(
             own_columns=("sample_sha256", "media_type", "erased_at"),
         ),
         ProjectedTable(table=_table(ErasedSubjectRow), topics=(SUBJECTS_ERASED,), seed={}),
+        ProjectedTable(table=_table(ConsentRow), topics=(CONSENT_CHANGED, SUBJECTS_ERASED)),
         ProjectedTable(
             table=_table(SampleRow),
             topics=_OF_SAMPLES,

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from savo_collector.adapters.tables import (
     BandRow,
+    ConsentRow,
     CountsRow,
     ErasedScanRow,
     ErasedSubjectRow,
@@ -27,10 +28,11 @@ from savo_collector.ports import Counts, Rejection, Sample, SampleState, Unknown
 from savo_contracts.envelope import Event
 from savo_contracts.samples import RejectionReason, SampleStored, Split
 from savo_contracts.scans import ScanConfirmed
+from savo_contracts.users import ConsentChanged
 from savo_runtime.database import Database, upsert
 from savo_runtime.messaging.publishing.outbox import Outbox
 
-__all__ = ["SqlSampleDatabase"]
+__all__ = ["SqlSampleDatabase", "write_consent"]
 
 _DATASET = "ingredients"
 
@@ -222,8 +224,15 @@ class DatabaseTransaction:
         return UnknownLabelCounts(users, samples)
 
     async def delete_subject(self, subject: str) -> None:
-        for table in (RejectionRow, UnknownLabelRow, SplitRow):
+        for table in (RejectionRow, UnknownLabelRow, SplitRow, ConsentRow):
             await self.session.execute(delete(table).where(table.subject == subject))
+
+    async def record_consent(self, changed: ConsentChanged) -> None:
+        await write_consent(self.session, changed)
+
+    async def has_withdrawn_consent(self, subject: str) -> bool:
+        row = await self.session.get(ConsentRow, subject)
+        return row is not None and not row.given
 
     async def publish(self, event: Event, event_id: UUID) -> None:
         await self.outbox.add(self.session, event, event_id=event_id)
@@ -231,6 +240,14 @@ class DatabaseTransaction:
     async def _samples(self, query: object) -> list[Sample]:
         rows = await self.session.scalars(query.execution_options(populate_existing=True))  # type: ignore[attr-defined]
         return [_sample(row) for row in rows]
+
+
+async def write_consent(session: AsyncSession, changed: ConsentChanged) -> None:
+    """Keep the newest consent of a subject. That of an erased subject is not stored again."""
+    known = await session.get(ConsentRow, changed.subject)
+    erased = await session.get(ErasedSubjectRow, changed.subject)
+    if not erased and (known is None or known.changed_at <= changed.changed_at):
+        await upsert(session, ConsentRow, changed.model_dump(), ["subject"])
 
 
 def _sample(row: SampleRow) -> Sample:

@@ -116,3 +116,15 @@ class ErasedSubjectRow(Base):
 
     subject: Mapped[str] = mapped_column(String(64), primary_key=True)
     erased_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class ConsentRow(Base):
+    """A person's newest consent to training, or its withdrawal."""
+
+    __tablename__ = "consents"
+
+    subject: Mapped[str] = mapped_column(String(64), primary_key=True)
+    given: Mapped[bool] = mapped_column(Boolean)
+    text_version: Mapped[str | None] = mapped_column(String(40))
+    retention_days: Mapped[int | None] = mapped_column(Integer)
+    changed_at: Mapped[datetime] = mapped_column(UtcDateTime)

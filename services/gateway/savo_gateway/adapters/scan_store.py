@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from savo_contracts.envelope import named_id
 from savo_contracts.figures import is_edited
 from savo_contracts.scans import ConfirmedItem, ScanCompleted, ScanFailed
+from savo_gateway.adapters.consent_store import consent_of_subject
 from savo_gateway.access.records import Person
 from savo_gateway.adapters.rows import subject_for, to_requests, to_scan, write_failure, write_result
 from savo_gateway.adapters.tables import ConfirmationRow, IdempotencyRow, PhotoOwnerRow, ScanRow, SubjectRow
@@ -179,7 +180,9 @@ class SqlScans:
         for revision in accepted:
             revision.published = True
         newest = accepted[-1].revision
-        event = confirmed_event(scan, result, merged, revision=newest, now=now)
+        # The event carries the consent: the collector may read it before the person's `consent.changed`.
+        consent = await consent_of_subject(session, scan.subject)
+        event = confirmed_event(scan, result, merged, consent=consent, revision=newest, now=now)
         await self.outbox.add(session, event, event_id=named_id(f"scan-confirmed/{row.scan_id}/{newest}"))
         return Confirmed(
             to_scan(row, revisions),

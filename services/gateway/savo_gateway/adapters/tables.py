@@ -15,6 +15,7 @@ __all__ = [
     "ApiKeyRow",
     "AuditRow",
     "Base",
+    "ConsentRow",
     "ConfirmationRow",
     "DigestRow",
     "IdempotencyRow",
@@ -51,6 +52,18 @@ class SubjectRow(Base):
     kind: Mapped[str] = mapped_column(String(16))
     reference: Mapped[str] = mapped_column(String(200))
     created_at: Mapped[datetime]
+class ConsentRow(Base):
+    """A person's newest consent to training, or its withdrawal."""
+
+    __tablename__ = "consents"
+
+    subject: Mapped[str] = mapped_column(String(64), primary_key=True)
+    given: Mapped[bool] = mapped_column(Boolean)
+    text_version: Mapped[str | None] = mapped_column(String(40))
+    retention_days: Mapped[int] = mapped_column(Integer)
+    changed_at: Mapped[datetime]
+
+
 
 
 class PhotoOwnerRow(Base):

@@ -13,6 +13,7 @@ from savo_gateway.confirmations.edit_merging import MergedEdits
 from savo_gateway.confirmations.records import ConfirmationRequest, Confirmed
 from savo_gateway.errors import ScanFailedError, ScanNotCompletedError
 from savo_gateway.ports import ScanStore
+from savo_gateway.users.consent import effective_consent
 from savo_gateway.scans.records import Scan, ScanStatus
 from savo_runtime.telemetry.metrics import CONFIRMED_ITEMS, CONFIRMED_SCANS, CORRECTED_SCANS
 
@@ -46,12 +47,13 @@ def check_may_confirm(scan: Scan, request: ConfirmationRequest) -> None:
 def confirmed_event(
     scan: Scan,
     result: ScanCompleted,
+    consent: bool | None,
     merged: MergedEdits,
     *,
     revision: int,
     now: datetime,
 ) -> ScanConfirmed:
-    """`scans.confirmed`: the route of the result with the merged edits."""
+    """`scans.confirmed`: the route of the result with the merged edits. `consent`: the person's."""
     return ScanConfirmed(
         scan_id=scan.scan_id,
         subject=scan.subject,
@@ -66,7 +68,7 @@ def confirmed_event(
         fallback_reason=result.fallback_reason,
         items=merged.items,
         nothing_missing=merged.nothing_missing,
-        consent=scan.consent,
+        consent=effective_consent(scan.consent, consent),
         storage_location=scan.storage_location,
         revision=revision,
         confirmed_at=now,

@@ -7,12 +7,13 @@ from importlib.metadata import version
 from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
 
-from savo_gateway.http import admin_routes, page_routes, problems, scan_routes, training_routes
+from savo_gateway.http import admin_routes, page_routes, problems, scan_routes, training_routes, user_routes
 from savo_gateway.http.admin_routes import AdminUseCases
 from savo_gateway.http.body_limit import BodyLimit
 from savo_gateway.http.dependencies import CallerAuthentication
 from savo_gateway.http.page_routes import PageOptions
 from savo_gateway.http.scan_routes import ScanUseCases
+from savo_gateway.http.user_routes import UserUseCases
 from savo_gateway.http.training_routes import TrainingUseCases
 
 __all__ = ["http_app"]
@@ -21,7 +22,7 @@ TAGS = [
     {"name": "scans", "description": "Photos in, ingredients out, corrections back."},
     {"name": "training", "description": "Training data: statistics, progress, and the app's legacy API."},
     {"name": "recipes", "description": "Recipes for ingredients. Planned: no route yet."},
-    {"name": "users", "description": "Users and their data. Planned: no route yet."},
+    {"name": "users", "description": "Users: their consent to training."},
     {"name": "admin", "description": "For operators: rollout, audit log, digests."},
 ]
 
@@ -33,6 +34,7 @@ def http_app(
     *,
     callers: CallerAuthentication,
     scans: ScanUseCases,
+    users: UserUseCases,
     training: TrainingUseCases,
     admin: AdminUseCases,
     page: PageOptions,
@@ -48,9 +50,9 @@ def http_app(
         docs_url=None,
         redoc_url=None,
     )
-    app.state.provided = {type(part): part for part in (callers, scans, training, admin, page)}
+    app.state.provided = {type(part): part for part in (callers, scans, training, admin, users, page)}
     app.add_middleware(BodyLimit)
     problems.install(app)
-    for routes in (scan_routes, training_routes, admin_routes, page_routes):
+    for routes in (scan_routes, user_routes, training_routes, admin_routes, page_routes):
         app.include_router(routes.router)
     return app
