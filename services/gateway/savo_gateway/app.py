@@ -14,10 +14,11 @@ from savo_gateway import handlers
 from savo_gateway.access.callers import AccessPolicy, Authenticator, Mode, default_mode
 from savo_gateway.access.rate_limits import RateLimit
 from savo_gateway.access.tokens import JwtKey, TokenVerifier
-from savo_gateway.adapters.consent_store import SqlConsents
 from savo_gateway.adapters.audit_store import SqlAuditLog
+from savo_gateway.adapters.consent_store import SqlConsents
 from savo_gateway.adapters.digest_store import SqlDigests
 from savo_gateway.adapters.event_positions import SqlEventPositions
+from savo_gateway.adapters.feedback_store import SqlFeedback
 from savo_gateway.adapters.figure_store import SqlFigures
 from savo_gateway.adapters.jwks_client import JwksClient
 from savo_gateway.adapters.key_store import SqlKeys
@@ -33,10 +34,13 @@ from savo_gateway.http.application import http_app
 from savo_gateway.http.dependencies import CallerAuthentication
 from savo_gateway.http.page_routes import PageOptions
 from savo_gateway.http.scan_routes import ScanUseCases
-from savo_gateway.http.user_routes import UserUseCases
 from savo_gateway.http.training_routes import TrainingUseCases
 from savo_gateway.http.upload_reader import UploadReader
+from savo_gateway.http.user_routes import UserUseCases
 from savo_gateway.owner_app.first.submissions import StoreReportedPhoto, SubmitReport
+from savo_gateway.owner_app.second.analysis import AnalyzeImage
+from savo_gateway.owner_app.second.confirmations import ConfirmItems, GiveFeedback
+from savo_gateway.owner_app.second.routes import ScanningUseCases
 from savo_gateway.photos.storage import ReadPhoto, StorePhoto
 from savo_gateway.photos.uploads import UploadLimits
 from savo_gateway.rollout_mirror import RolloutMirror
@@ -124,22 +128,24 @@ def _subscriptions(components: Components) -> list[Subscription]:
 
 
 def _http(settings: GatewaySettings, runtime: Runtime, components: Components) -> ASGIApp:
+    scans = _scan_routes(settings, runtime, components)
     return http_app(
         callers=CallerAuthentication(
             Authenticator(_access(settings, components.published_keys), SqlKeys(runtime.database)),
             RateLimit(settings.rate_limit_per_minute, time.monotonic),
         ),
-        scans=_scan_routes(settings, runtime, components),
+        scans=scans,
         training=_training_routes(runtime, components),
         admin=AdminUseCases(
             rollout=components.rollout,
             rollout_mirror=components.mirror,
             audit_log=components.audit_log,
             digests=SqlDigests(runtime.database),
-        users=UserUseCases(consents=SqlConsents(runtime.database, runtime.outbox), clock=runtime.clock),
             scans=components.scans,
             clock=runtime.clock,
         ),
+        users=UserUseCases(consents=SqlConsents(runtime.database, runtime.outbox), clock=runtime.clock),
+        scanning=_scanning_routes(runtime, components, scans),
         page=PageOptions(collects=settings.collect_training_data, asks_consent=settings.require_consent),
     )
 
@@ -166,6 +172,18 @@ def _training_routes(runtime: Runtime, components: Components) -> TrainingUseCas
         submit=SubmitReport(components.scans, reported, components.confirm, runtime.clock),
         stats=ShowStats(components.figures, runtime.clock),
         progress=components.progress,
+        scans=components.scans,
+    )
+
+
+def _scanning_routes(runtime: Runtime, components: Components, scans: ScanUseCases) -> ScanningUseCases:
+    feedback = SqlFeedback(runtime.database)
+    confirm = ConfirmItems(components.confirm, feedback)
+    return ScanningUseCases(
+        read_upload=components.read_upload,
+        analyze=AnalyzeImage(scans.accept, scans.wait, components.scans, runtime.clock),
+        confirm=confirm,
+        give_feedback=GiveFeedback(confirm, feedback, runtime.clock),
         scans=components.scans,
     )
 

@@ -9,6 +9,8 @@ GatewayError                     code                      status
 ├── PhotoGoneError               photo-gone                404   the scan exists, its photo was erased
 ├── ScanNotCompletedError        scan-not-completed        409
 ├── ScanFailedError              scan-failed               409
+├── AnalysisFailedError          analysis-failed           422, 503
+├── ScanUnansweredError          scan-unanswered           503
 ├── DigestSentError              digest-sent               409
 ├── IdempotencyKeyReusedError    idempotency-key-reused    422
 ├── IdempotencyInProgressError   idempotency-in-progress   409
@@ -27,6 +29,7 @@ from enum import StrEnum
 from typing import Any, ClassVar
 
 __all__ = [
+    "AnalysisFailedError",
     "DigestSentError",
     "ForbiddenError",
     "GatewayError",
@@ -40,6 +43,7 @@ __all__ = [
     "ScanFailedError",
     "ScanNotCompletedError",
     "ScanNotFoundError",
+    "ScanUnansweredError",
     "TooManyRequestsError",
     "UnauthorizedError",
     "UploadRefusal",
@@ -153,6 +157,34 @@ class ScanFailedError(GatewayError):
 
     def __init__(self, scan_id: str, reason: str) -> None:
         super().__init__(f"scan {scan_id!r} failed ({reason}), so there is nothing to confirm; upload the photo again")
+
+
+class AnalysisFailedError(GatewayError):
+    """The scan that a request waited for has no result. `retry`: whether the same photo may succeed later."""
+
+    code = "analysis-failed"
+    title = "The photo could not be analysed"
+
+    def __init__(self, scan_id: str, reason: str, *, retry: bool) -> None:
+        action = "try again" if retry else "take another photo"
+        super().__init__(f"the photo could not be analysed ({reason}); {action}", scan_id=scan_id, reason=reason)
+        # The app sends a request again after a 5xx alone.
+        self.status = 503 if retry else 422  # type: ignore[misc]
+
+
+class ScanUnansweredError(GatewayError):
+    """The scan that a request waited for has no result yet."""
+
+    status = 503
+    code = "scan-unanswered"
+    title = "The scan has no result yet"
+
+    def __init__(self, scan_id: str) -> None:
+        super().__init__(
+            "the analysis takes longer than usual; send the same photo again to continue waiting for it",
+            retry_after=1,
+            scan_id=scan_id,
+        )
 
 
 class IdempotencyKeyReusedError(GatewayError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
@@ -19,14 +19,15 @@ from savo_gateway.access.records import ApiKey, Person
 from savo_gateway.confirmations.records import ConfirmationRequest, Confirmed, ReportedPhoto
 from savo_gateway.figures.records import Figures, StoredFigures
 from savo_gateway.photos.uploads import Photo
-from savo_gateway.users.consent import Consent, ConsentChoice
 from savo_gateway.scans.records import EventPosition, IdempotencyClaim, NewScan, Scan
+from savo_gateway.users.consent import Consent, ConsentChoice
 
-    "ConsentStore",
 __all__ = [
     "AuditLog",
+    "ConsentStore",
     "Digests",
     "EventPositions",
+    "FeedbackStore",
     "FigureStore",
     "KeyStore",
     "Photos",
@@ -68,6 +69,14 @@ class ScanStore(Protocol):
 
     async def page(self, subject: str, *, before: tuple[datetime, str] | None, limit: int) -> Sequence[Scan]:
         """A subject's scans, newest first. `before`: (requested_at, scan_id) of the last scan of the page before."""
+        ...
+
+    async def history(self, person: Person, *, limit: int, offset: int) -> tuple[Sequence[Scan], int]:
+        """A person's scans, newest first, and the number of all of them."""
+        ...
+
+    async def newest_of_photo(self, person: Person, upload_sha256: str) -> Scan | None:
+        """The person's newest scan of a file with this hash, as it was received."""
         ...
 
     async def subject_of(self, person: Person) -> str | None: ...
@@ -122,6 +131,9 @@ class ReportedScans(Protocol):
         self, result: ScanCompleted, storage_location: StorageLocation | None, device_info: str | None
     ) -> None:
         """Add a scan with the app's own result, unless the scan exists."""
+        ...
+
+
 class ConsentStore(Protocol):
     """Consents of people to training."""
 
@@ -134,14 +146,21 @@ class ConsentStore(Protocol):
         ...
 
 
-        ...
-
-
 class EventPositions(Protocol):
     """Positions of scans' events in Kafka."""
 
     async def of_scan(self, scan_id: str) -> Sequence[EventPosition]:
         """In order of publication."""
+        ...
+
+
+class FeedbackStore(Protocol):
+    """What people of the app wrote about their scans."""
+
+    async def add_feedback(self, scan: Scan, kind: str, content: Mapping[str, Any], now: datetime) -> None: ...
+
+    async def reports_missing(self, scan_id: str) -> bool:
+        """Whether the person said that the photo shows more than the scan's items."""
         ...
 
 

@@ -156,7 +156,7 @@ async def test_a_page_loads_only_files_of_this_server_and_all_of_them_exist(gate
 
 async def test_the_openapi_document_has_every_route_with_its_tag(gateway: GatewayHarness) -> None:
     document = (await gateway.http.get("/openapi.json")).json()
-    assert {tag["name"] for tag in document["tags"]} == {"scans", "training", "recipes", "users", "admin"}
+    assert {tag["name"] for tag in document["tags"]} == {"scans", "training", "recipes", "users", "app", "admin"}
     routes = {
         (method.upper(), path): operation
         for path, methods in document["paths"].items()
@@ -169,9 +169,13 @@ async def test_the_openapi_document_has_every_route_with_its_tag(gateway: Gatewa
         ("GET", "/v1/scans/{scan_id}/events"),
         ("GET", "/v1/scans/{scan_id}/photo"),
         ("GET", "/v1/scans/{scan_id}/trace"),
+        ("POST", "/v1/scans/{scan_id}/confirmation"),
         ("GET", "/v1/users/{user_id}/consent"),
         ("PUT", "/v1/users/{user_id}/consent"),
-        ("POST", "/v1/scans/{scan_id}/confirmation"),
+        ("POST", "/api/scanning/analyze-image"),
+        ("POST", "/api/scanning/confirm-ingredients"),
+        ("GET", "/api/scanning/history"),
+        ("POST", "/api/scanning/feedback"),
         ("GET", "/training/stats"),
         ("GET", "/training/progress"),
         ("POST", "/training/upload-image"),

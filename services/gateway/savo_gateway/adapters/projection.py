@@ -129,8 +129,9 @@ PROJECTION = Projection(
     not_rebuilt={
         "scans": "sender, photo and time: only results and figures of confirmations come from topics",
         "confirmations": "each revision of a confirmation: events hold the merged items",
-        "consents": "the person's own choice, written in the transaction of its event",
         "subjects": "the person behind a subject is in no event",
+        "consents": "the person's own choice, written in the transaction of its event",
+        "feedback": "what people wrote about scans is in no event",
         "photo_owners": "owners of photos are in no event",
         "reported_photos": "photos without a scan are in no event",
         "api_keys": "keys are in no event",

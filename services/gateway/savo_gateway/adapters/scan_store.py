@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
 
-from sqlalchemy import CursorResult, delete, select, tuple_, update
+from sqlalchemy import ColumnElement, CursorResult, Select, delete, func, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from savo_contracts.envelope import named_id
 from savo_contracts.figures import is_edited
 from savo_contracts.scans import ConfirmedItem, ScanCompleted, ScanFailed
-from savo_gateway.adapters.consent_store import consent_of_subject
 from savo_gateway.access.records import Person
+from savo_gateway.adapters.consent_store import consent_of_subject
 from savo_gateway.adapters.rows import subject_for, to_requests, to_scan, write_failure, write_result
 from savo_gateway.adapters.tables import ConfirmationRow, IdempotencyRow, PhotoOwnerRow, ScanRow, SubjectRow
 from savo_gateway.confirmations.confirmation import check_may_confirm, confirmed_event
@@ -70,29 +70,29 @@ class SqlScans:
             return (await session.scalars(done)).all()
 
     async def page(self, subject: str, *, before: tuple[datetime, str] | None, limit: int) -> Sequence[Scan]:
-        query = (
-            select(ScanRow)
-            .where(ScanRow.subject == subject)
-            .order_by(ScanRow.requested_at.desc(), ScanRow.scan_id.desc())
-            .limit(limit)
-        )
+        query = _newest_first(ScanRow.subject == subject).limit(limit)
         if before:
             query = query.where(tuple_(ScanRow.requested_at, ScanRow.scan_id) < tuple_(*before))
         async with self.database.session(read_only=True) as session:
-            rows = (await session.scalars(query)).all()
-            of_scans = ConfirmationRow.scan_id.in_([row.scan_id for row in rows])
-            of_rows = select(ConfirmationRow).where(of_scans)
-            confirmations = await session.scalars(of_rows.order_by(ConfirmationRow.scan_id, ConfirmationRow.revision))
-            by_scan = {scan_id: list(group) for scan_id, group in groupby(confirmations, key=lambda row: row.scan_id)}
-            return [to_scan(row, by_scan.get(row.scan_id, [])) for row in rows]
+            return await _with_confirmations(session, query)
+
+    async def history(self, person: Person, *, limit: int, offset: int) -> tuple[Sequence[Scan], int]:
+        own = ScanRow.subject == _subject_query(person).scalar_subquery()
+        async with self.database.session(read_only=True) as session:
+            total = await session.scalar(select(func.count()).select_from(ScanRow).where(own))
+            scans = await _with_confirmations(session, _newest_first(own).limit(limit).offset(offset))
+            return scans, total or 0
+
+    async def newest_of_photo(self, person: Person, upload_sha256: str) -> Scan | None:
+        own = ScanRow.subject == _subject_query(person).scalar_subquery()
+        query = _newest_first(own).where(ScanRow.upload_sha256 == upload_sha256).limit(1)
+        async with self.database.session(read_only=True) as session:
+            found = await _with_confirmations(session, query)
+            return found[0] if found else None
 
     async def subject_of(self, person: Person) -> str | None:
         async with self.database.session(read_only=True) as session:
-            found: str | None = await session.scalar(
-                select(SubjectRow.subject).where(
-                    SubjectRow.kind == person.kind, SubjectRow.reference == person.reference
-                )
-            )
+            found: str | None = await session.scalar(_subject_query(person))
             return found
 
     async def subject_for(self, person: Person, now: datetime) -> str:
@@ -191,6 +191,23 @@ class SqlScans:
             is_first=is_first,
             newly_edited=newly_edited,
         )
+
+
+def _subject_query(person: Person) -> Select[str]:
+    return select(SubjectRow.subject).where(SubjectRow.kind == person.kind, SubjectRow.reference == person.reference)
+
+
+def _newest_first(condition: ColumnElement[bool]) -> Select[ScanRow]:
+    return select(ScanRow).where(condition).order_by(ScanRow.requested_at.desc(), ScanRow.scan_id.desc())
+
+
+async def _with_confirmations(session: AsyncSession, query: Select[ScanRow]) -> list[Scan]:
+    """The scans that the query finds, with their confirmations, by two statements."""
+    rows = (await session.scalars(query)).all()
+    of_rows = select(ConfirmationRow).where(ConfirmationRow.scan_id.in_([row.scan_id for row in rows]))
+    confirmations = await session.scalars(of_rows.order_by(ConfirmationRow.scan_id, ConfirmationRow.revision))
+    by_scan = {scan_id: list(group) for scan_id, group in groupby(confirmations, key=lambda row: row.scan_id)}
+    return [to_scan(row, by_scan.get(row.scan_id, [])) for row in rows]
 
 
 def _published_items(result: ScanCompleted, revisions: Sequence[ConfirmationRow]) -> tuple[ConfirmedItem, ...]:

@@ -15,9 +15,10 @@ __all__ = [
     "ApiKeyRow",
     "AuditRow",
     "Base",
-    "ConsentRow",
     "ConfirmationRow",
+    "ConsentRow",
     "DigestRow",
+    "FeedbackRow",
     "IdempotencyRow",
     "ModelRow",
     "PhotoOwnerRow",
@@ -52,6 +53,8 @@ class SubjectRow(Base):
     kind: Mapped[str] = mapped_column(String(16))
     reference: Mapped[str] = mapped_column(String(200))
     created_at: Mapped[datetime]
+
+
 class ConsentRow(Base):
     """A person's newest consent to training, or its withdrawal."""
 
@@ -62,8 +65,6 @@ class ConsentRow(Base):
     text_version: Mapped[str | None] = mapped_column(String(40))
     retention_days: Mapped[int] = mapped_column(Integer)
     changed_at: Mapped[datetime]
-
-
 
 
 class PhotoOwnerRow(Base):
@@ -194,6 +195,19 @@ class DigestRow(Base):
 
     week: Mapped[str] = mapped_column(String(8), primary_key=True)
     claimed_at: Mapped[datetime]
+
+
+class FeedbackRow(Base):
+    """What a person of the app wrote about a scan. It is in no event, and is erased with the subject."""
+
+    __tablename__ = "feedback"
+
+    feedback_id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    scan_id: Mapped[str] = mapped_column(String(64), index=True)
+    subject: Mapped[str] = mapped_column(String(64), index=True)
+    kind: Mapped[str] = mapped_column(String(20))
+    content: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime]
 
 
 class SampleRow(Base):

@@ -13,8 +13,8 @@ from savo_gateway.confirmations.edit_merging import MergedEdits
 from savo_gateway.confirmations.records import ConfirmationRequest, Confirmed
 from savo_gateway.errors import ScanFailedError, ScanNotCompletedError
 from savo_gateway.ports import ScanStore
-from savo_gateway.users.consent import effective_consent
 from savo_gateway.scans.records import Scan, ScanStatus
+from savo_gateway.users.consent import effective_consent
 from savo_runtime.telemetry.metrics import CONFIRMED_ITEMS, CONFIRMED_SCANS, CORRECTED_SCANS
 
 __all__ = ["ConfirmScan", "check_may_confirm", "confirmed_event", "count_confirmed"]
@@ -47,9 +47,9 @@ def check_may_confirm(scan: Scan, request: ConfirmationRequest) -> None:
 def confirmed_event(
     scan: Scan,
     result: ScanCompleted,
-    consent: bool | None,
     merged: MergedEdits,
     *,
+    consent: bool | None,
     revision: int,
     now: datetime,
 ) -> ScanConfirmed:

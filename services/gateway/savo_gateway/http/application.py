@@ -13,8 +13,10 @@ from savo_gateway.http.body_limit import BodyLimit
 from savo_gateway.http.dependencies import CallerAuthentication
 from savo_gateway.http.page_routes import PageOptions
 from savo_gateway.http.scan_routes import ScanUseCases
-from savo_gateway.http.user_routes import UserUseCases
 from savo_gateway.http.training_routes import TrainingUseCases
+from savo_gateway.http.user_routes import UserUseCases
+from savo_gateway.owner_app.second import routes as second
+from savo_gateway.owner_app.second.routes import ScanningUseCases
 
 __all__ = ["http_app"]
 
@@ -23,6 +25,7 @@ TAGS = [
     {"name": "training", "description": "Training data: statistics, progress, and the app's legacy API."},
     {"name": "recipes", "description": "Recipes for ingredients. Planned: no route yet."},
     {"name": "users", "description": "Users: their consent to training."},
+    {"name": "app", "description": "Calls of the owner's app, over the same use cases as /v1."},
     {"name": "admin", "description": "For operators: rollout, audit log, digests."},
 ]
 
@@ -34,9 +37,10 @@ def http_app(
     *,
     callers: CallerAuthentication,
     scans: ScanUseCases,
-    users: UserUseCases,
     training: TrainingUseCases,
     admin: AdminUseCases,
+    users: UserUseCases,
+    scanning: ScanningUseCases,
     page: PageOptions,
 ) -> FastAPI:
     """The application, given the use cases of each module of routes."""
@@ -50,9 +54,9 @@ def http_app(
         docs_url=None,
         redoc_url=None,
     )
-    app.state.provided = {type(part): part for part in (callers, scans, training, admin, users, page)}
+    app.state.provided = {type(part): part for part in (callers, scans, training, admin, users, scanning, page)}
     app.add_middleware(BodyLimit)
     problems.install(app)
-    for routes in (scan_routes, user_routes, training_routes, admin_routes, page_routes):
+    for routes in (scan_routes, user_routes, training_routes, admin_routes, second, page_routes):
         app.include_router(routes.router)
     return app
