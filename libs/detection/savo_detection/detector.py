@@ -24,7 +24,7 @@ from savo_detection.engines.selection import EngineChoice, Engines
 from savo_detection.errors import ModelRefusedError
 from savo_detection.model_metadata import PLAIN_SHA256
 from savo_detection.network import Network, open_network
-from savo_detection.output_decoders import OutputDecoder, RawBoxes
+from savo_detection.output_decoders import ClassScores, OutputDecoder, RawBoxes
 from savo_detection.photos.decoding import Pixels, decode
 from savo_detection.photos.letterbox import Letterbox, letterbox
 
@@ -33,6 +33,7 @@ __all__ = [
     "HEADROOM",
     "IOU",
     "MAX_BOXES",
+    "Alternative",
     "DetectedBox",
     "Detector",
     "ModelFacts",
@@ -62,6 +63,14 @@ AnyPath = TypeVar("AnyPath", bound=PurePath)
 
 
 @dataclass(frozen=True)
+class Alternative:
+    """Another label that a box may have, with the network's score for it (0…1)."""
+
+    label: str
+    likelihood: float
+
+
+@dataclass(frozen=True)
 class DetectedBox:
     """A box in a photo, with its label and confidence (0…1)."""
 
@@ -69,6 +78,8 @@ class DetectedBox:
     label: str
     confidence: float
     bbox: BoundingBox
+    alternatives: tuple[Alternative, ...] = ()
+    """At most `MAX_ALTERNATIVES`, the most likely first."""
 
 
 @dataclass(frozen=True)
@@ -194,7 +205,8 @@ class Detector:
 
     def _boxes(self, candidates: RawBoxes, placement: Letterbox) -> list[DetectedBox]:
         columns = (candidates.class_ids, candidates.scores, placement.to_photo(candidates.corners))
-        rows = zip(*(column.tolist() for column in columns), strict=True)
+        alternatives = [candidates.alternatives.get(index, ()) for index in range(len(candidates.scores))]
+        rows = zip(*(column.tolist() for column in columns), alternatives, strict=True)
         return [box for row in rows if (box := self._box(*row)) is not None]
 
     def warm_up(self, runs: int = 1) -> None:
@@ -203,12 +215,20 @@ class Detector:
         for _ in range(runs):
             self.detect_array(np.full((*self.image_size, 3), 114, np.uint8))
 
-    def _box(self, class_id: int, score: float, corners: list[float]) -> DetectedBox | None:
+    def _box(self, class_id: int, score: float, corners: list[float], alternatives: ClassScores) -> DetectedBox | None:
         """None for a box without area inside the photo and for an unknown class id."""
         bbox = BoundingBox.clipped(*corners)
-        if bbox is None or not 0 <= class_id < len(self.classes):
+        if bbox is None or not self._knows(class_id):
             return None
-        return DetectedBox(class_id, self.classes[class_id], min(1.0, score), bbox)
+        others = tuple(
+            Alternative(self.classes[other], min(1.0, likelihood))
+            for other, likelihood in alternatives
+            if self._knows(other)
+        )
+        return DetectedBox(class_id, self.classes[class_id], min(1.0, score), bbox, others)
+
+    def _knows(self, class_id: int) -> bool:
+        return 0 <= class_id < len(self.classes)
 
 
 def onnx_path(path: Path) -> Path:

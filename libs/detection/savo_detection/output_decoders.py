@@ -6,8 +6,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,20 @@ from numpy.typing import NDArray
 from savo_detection.errors import ModelRefusedError
 from savo_detection.nms import suppress
 
-__all__ = ["OutputDecoder", "RawBoxes", "check_values", "decoder_for"]
+__all__ = [
+    "LOWEST_LIKELIHOOD",
+    "MAX_ALTERNATIVES",
+    "ClassScores",
+    "OutputDecoder",
+    "RawBoxes",
+    "check_values",
+    "decoder_for",
+]
+
+MAX_ALTERNATIVES = 3
+"""Largest number of alternatives of a box."""
+LOWEST_LIKELIHOOD = 0.05
+"""Score that an alternative must exceed. Lower ones are noise: a network gives every class a score above 0."""
 
 _ROUNDING = 0.05
 """Tolerance of scores outside 0…1, for int8 networks."""
@@ -30,7 +44,12 @@ class RawBoxes:
     corners: NDArray[np.float32]
     scores: NDArray[np.float32]
     class_ids: NDArray[np.int64]
+    alternatives: Mapping[int, ClassScores] = field(default_factory=dict)
+    """Other likely classes by the box's index, best first. Boxes without any are left out."""
 
+
+ClassScores = tuple[tuple[int, float], ...]
+"""Class ids with their scores."""
 
 OutputDecoder = Callable[[NDArray[np.float32], float, float, int], RawBoxes]
 """(output without the batch axis, confidence, iou, limit) → boxes above `confidence`, at most `limit`."""
@@ -92,7 +111,8 @@ def decode_raw(output: NDArray[np.float32], confidence: float, iou: float, limit
     class_ids = output[4:, columns].argmax(axis=0)
     corners = _corners(centres.T)
     kept = suppress(corners, best[columns], class_ids, iou=iou, limit=limit)
-    return RawBoxes(corners[kept], best[columns][kept], class_ids[kept])
+    class_scores = output[4:, columns[kept]].T
+    return RawBoxes(corners[kept], best[columns][kept], class_ids[kept], _other_classes(class_scores, class_ids[kept]))
 
 
 def decode_end_to_end(output: NDArray[np.float32], confidence: float, iou: float, limit: int) -> RawBoxes:
@@ -100,7 +120,43 @@ def decode_end_to_end(output: NDArray[np.float32], confidence: float, iou: float
     _check_numbers(output)
     rows = output[output[:, 4] > confidence]
     rows = rows[np.argsort(-rows[:, 4], kind="stable")][:limit]
-    return RawBoxes(rows[:, :4], rows[:, 4], rows[:, 5].astype(np.int64))
+    return RawBoxes(rows[:, :4], rows[:, 4], rows[:, 5].astype(np.int64), _other_rows(rows, output))
+
+
+def _other_classes(class_scores: NDArray[np.float32], class_ids: NDArray[np.int64]) -> dict[int, ClassScores]:
+    """Alternatives of boxes with a score for each class (boxes × classes) and the class ids that they have."""
+    likely = class_scores > LOWEST_LIKELIHOOD
+    likely[np.arange(len(class_ids)), class_ids] = False
+    boxes, others = np.nonzero(likely)
+    return _by_box(boxes, others, class_scores[boxes, others])
+
+
+def _other_rows(rows: NDArray[np.float32], output: NDArray[np.float32]) -> dict[int, ClassScores]:
+    """Alternatives of end-to-end boxes.
+
+    The network ranks pairs of box and class, so another likely class of a box is another row with the same corners.
+    Without such rows, as after an NMS inside the network, a box has no alternatives.
+    """
+    likely = output[output[:, 4] > LOWEST_LIKELIHOOD]
+    # One corner is compared for all pairs of rows, the others only where it is equal.
+    boxes, others = np.nonzero(rows[:, None, 0] == likely[None, :, 0])
+    is_other = (rows[boxes, :4] == likely[others, :4]).all(axis=1) & (rows[boxes, 5] != likely[others, 5])
+    boxes, others = boxes[is_other], others[is_other]
+    return _by_box(boxes, likely[others, 5].astype(np.int64), likely[others, 4])
+
+
+def _by_box(
+    boxes: NDArray[np.intp], class_ids: NDArray[np.int64], scores: NDArray[np.float32]
+) -> dict[int, ClassScores]:
+    """The best classes of each box, from one entry for each pair of box and class."""
+    found: defaultdict[int, list[tuple[int, float]]] = defaultdict(list)
+    for box, class_id, score in zip(boxes.tolist(), class_ids.tolist(), scores.tolist(), strict=True):
+        found[box].append((class_id, score))
+    return {box: tuple(sorted(classes, key=_score, reverse=True)[:MAX_ALTERNATIVES]) for box, classes in found.items()}
+
+
+def _score(class_score: tuple[int, float]) -> float:
+    return class_score[1]
 
 
 def _corners(centres: NDArray[np.float32]) -> NDArray[np.float32]:
