@@ -105,6 +105,14 @@ class Route(Message):
     )
 
 
+class Alternative(Message):
+    """Another ingredient that a detected item may be."""
+
+    label: Label
+    name: str = Field(description="English display name.")
+    likelihood: Fraction = Field(description="The detector's score for this label, 0…1. Scores need not sum to 1.")
+
+
 class Detection(Message):
     """An ingredient detected in the photo."""
 
@@ -114,6 +122,9 @@ class Detection(Message):
     bbox: BoundingBox | None = Field(default=None, description="None when the provider named the item without a box.")
     quantity_estimate: float | None = Field(default=None, gt=0, description="Pieces, or None when unknown.")
     storage_hint: StorageLocation | None = None
+    alternatives: tuple[Alternative, ...] = Field(
+        default=(), description="What the item may be instead, the most likely first, at most 3 and each above 0.05."
+    )
 
 
 class ConfirmedItem(Message):

@@ -99,6 +99,14 @@ def _is_number(field: FieldInfo) -> bool:
     return field.annotation in (int, float)
 
 
+def test_a_result_of_an_earlier_release_has_no_alternatives() -> None:
+    topic, example, headers = record(PACKAGE / "examples/scans.completed/by-the-custom-model.json")
+    for item in example["value"]["items"]:
+        del item["alternatives"]
+    completed = Envelope.decode(topic.event, json.dumps(example["value"]).encode(), headers).event
+    assert [item.alternatives for item in completed.items] == [(), ()]
+
+
 def test_the_error_for_an_unknown_topic_lists_all_topics() -> None:
     with pytest.raises(KeyError, match=r"scans\.requested"):
         topic_named("scans.lost")

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from savo_contracts.scans import FailureCode, ScanFailed, ScanRequested, StorageLocation
+from savo_contracts.scans import Alternative, FailureCode, ScanFailed, ScanRequested, StorageLocation
 from savo_gateway.http.scan_routes import ScanUseCases
 from savo_gateway.scans.long_polling import WaitForScan
 from savo_gateway.scans.records import Scan
@@ -95,7 +95,8 @@ async def test_a_result_within_wait_is_answered(gateway: GatewayHarness, jpeg: b
     async def answer_soon() -> None:
         while not (events := await gateway.published(ScanRequested)):
             await asyncio.sleep(0.01)
-        await gateway.deliver(completed(events[0], tomato()))
+        item = tomato().model_copy(update={"alternatives": (Alternative(label="apple", name="apple", likelihood=0.4),)})
+        await gateway.deliver(completed(events[0], item))
 
     soon = asyncio.create_task(answer_soon())
     answer = await gateway.http.post("/v1/scans?wait=20", files={"image": ("p.jpg", jpeg)})
@@ -111,6 +112,7 @@ async def test_a_result_within_wait_is_answered(gateway: GatewayHarness, jpeg: b
                 "bbox": {"x": 0.1, "y": 0.1, "width": 0.2, "height": 0.2},
                 "quantity_estimate": None,
                 "storage_hint": None,
+                "alternatives": [{"label": "apple", "name": "apple", "likelihood": 0.4}],
             }
         ],
         "experiment": "v2",

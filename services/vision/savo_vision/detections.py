@@ -10,9 +10,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from savo_contracts.geometry import BoundingBox
-from savo_contracts.ingredients import normalise
-from savo_contracts.scans import Detection
+from savo_contracts.ingredients import NormalisedName, normalise
+from savo_contracts.scans import Alternative, Detection
 from savo_detection.detector import DetectedBox
+from savo_detection.output_decoders import LOWEST_LIKELIHOOD, MAX_ALTERNATIVES
 from savo_providers.prices import NOTHING_USED, Usage
 
 __all__ = ["MAX_ITEMS", "Answer", "RawAnswer", "box_confidences", "from_boxes", "parse_items"]
@@ -61,9 +62,10 @@ def box_confidences(items: Iterable[Detection]) -> list[float]:
 
 
 def parse_items(rows: Iterable[Any]) -> tuple[tuple[Detection, ...], Counter[str]]:
-    """Detections from a provider's list of {label, box_2d, confidence?, quantity?}, and counts of problems by kind.
+    """Detections from a provider's list of rows, and counts of problems by kind.
 
-    An invalid box is dropped and its item kept. An item without a usable label is dropped. Nothing is guessed.
+    A row is {label, box_2d, confidence?, quantity?, alternatives?: [{label, likelihood}]}. An invalid box or
+    alternative is dropped and its item kept. An item without a usable label is dropped. Nothing is guessed.
     """
     problems: Counter[str] = Counter()
     items: list[Detection] = []
@@ -76,21 +78,29 @@ def parse_items(rows: Iterable[Any]) -> tuple[tuple[Detection, ...], Counter[str
 
 
 def _of_box(box: DetectedBox) -> Detection:
-    try:
-        name = normalise(box.label)
-    except ValueError:
-        # A class list from elsewhere may contain names without a letter; the label still identifies the class.
-        return Detection(
-            label=box.label[:80], name=box.label, confidence=box.confidence, bbox=box.bbox, quantity_estimate=1
-        )
+    ingredient = _ingredient(box.label)
     return Detection(
         label=box.label[:80],
-        name=name.name,
+        name=ingredient.name if ingredient else box.label,
         confidence=box.confidence,
         bbox=box.bbox,
         quantity_estimate=1,
-        storage_hint=name.storage,
+        storage_hint=ingredient.storage if ingredient else None,
+        alternatives=tuple(_of_class(other.label, other.likelihood) for other in box.alternatives),
     )
+
+
+def _of_class(label: str, likelihood: float) -> Alternative:
+    ingredient = _ingredient(label)
+    return Alternative(label=label[:80], name=ingredient.name if ingredient else label, likelihood=likelihood)
+
+
+def _ingredient(class_label: str) -> NormalisedName | None:
+    """None for a name without a letter, which a class list from elsewhere may contain. It still names the class."""
+    try:
+        return normalise(class_label)
+    except ValueError:
+        return None
 
 
 def _of_row(row: Any, problems: Counter[str]) -> Detection | None:
@@ -109,7 +119,33 @@ def _of_row(row: Any, problems: Counter[str]) -> Detection | None:
         bbox=_box(row.get("box_2d"), problems),
         quantity_estimate=_quantity(row.get("quantity"), problems),
         storage_hint=name.storage,
+        alternatives=_alternatives(row.get("alternatives"), name.label, problems),
     )
+
+
+def _alternatives(rows: Any, own_label: str, problems: Counter[str]) -> tuple[Alternative, ...]:
+    """The most likely alternatives, one for each label. The item's own label is none."""
+    if rows is None:
+        return ()
+    found: dict[str, Alternative] = {}
+    for row in rows if isinstance(rows, list) else [rows]:
+        if (other := _alternative(row)) is None:
+            problems["impossible-alternative"] += 1
+        elif other.label != own_label and other.likelihood > LOWEST_LIKELIHOOD:
+            found[other.label] = max(other, found.get(other.label, other), key=_likelihood)
+    return tuple(sorted(found.values(), key=_likelihood, reverse=True)[:MAX_ALTERNATIVES])
+
+
+def _alternative(row: Any) -> Alternative | None:
+    try:
+        ingredient = normalise(str(row["label"] or ""))
+        return Alternative(label=ingredient.label, name=ingredient.name, likelihood=row["likelihood"])
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
+def _likelihood(alternative: Alternative) -> float:
+    return alternative.likelihood
 
 
 def _box(corners: Any, problems: Counter[str]) -> BoundingBox | None:

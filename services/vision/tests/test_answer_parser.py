@@ -10,12 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from savo_contracts.geometry import BoundingBox
 from savo_contracts.scans import StorageLocation
+from savo_detection.detector import Alternative as ClassAlternative
+from savo_detection.detector import DetectedBox
 from savo_providers.errors import ProviderAnswerError
 from savo_providers.storable_text import storable
 from savo_vision.adapters.prompt import PROMPT, PROMPT_VERSION, SeenItem
 from savo_vision.answer_parser import parse_answer
-from savo_vision.detections import MAX_ITEMS, Answer, RawAnswer, parse_items
+from savo_vision.detections import MAX_ITEMS, Answer, RawAnswer, from_boxes, parse_items
 
 leaves = st.none() | st.booleans() | st.integers() | st.floats() | st.text(alphabet=st.characters())
 anything = st.recursive(
@@ -25,7 +28,14 @@ anything = st.recursive(
 )
 boxes = anything | st.lists(leaves, min_size=4, max_size=4) | st.lists(st.integers(-10, 1010), min_size=4, max_size=4)
 rows = st.fixed_dictionaries(
-    {}, optional={"label": anything | st.just("Eggs"), "box_2d": boxes, "confidence": anything, "quantity": anything}
+    {},
+    optional={
+        "label": anything | st.just("Eggs"),
+        "box_2d": boxes,
+        "confidence": anything,
+        "quantity": anything,
+        "alternatives": leaves | st.lists(st.fixed_dictionaries({"label": leaves, "likelihood": leaves}), max_size=2),
+    },
 )
 
 
@@ -75,6 +85,50 @@ def test_an_item_keeps_confidence_and_quantity_and_gets_its_storage_from_the_cat
     assert isinstance(known.storage_hint, StorageLocation)
     assert (unknown.confidence, unknown.quantity_estimate, unknown.storage_hint) == (1.0, None, None)
     assert not problems
+
+
+def test_alternatives_of_an_answer_are_sorted_limited_and_named_by_the_catalogue() -> None:
+    alternatives = [
+        {"label": "Eggs", "likelihood": 0.9},
+        {"label": "Onion", "likelihood": 0.1},
+        {"label": "Potatoes", "likelihood": 0.4},
+        {"label": "potato", "likelihood": 0.3},
+        {"label": "garlic", "likelihood": 0.01},
+        {"label": "apple", "likelihood": 0.2},
+        {"label": "pear", "likelihood": 0.06},
+    ]
+    (item,), problems = parse_items([{"label": "egg", "alternatives": alternatives}])
+    assert [(other.label, other.likelihood) for other in item.alternatives] == [
+        ("potato", 0.4),
+        ("apple", 0.2),
+        ("onion", 0.1),
+    ]
+    assert item.alternatives[0].name == "potato"
+    assert not problems
+
+
+@pytest.mark.parametrize(
+    "wrong", ["kale", {"label": "kale"}, {"label": "", "likelihood": 0.5}, {"label": "kale", "likelihood": 40}]
+)
+def test_an_invalid_alternative_is_dropped_and_counted(wrong: Any) -> None:
+    (item,), problems = parse_items([{"label": "egg", "alternatives": [wrong, {"label": "leek", "likelihood": 0.3}]}])
+    assert [other.label for other in item.alternatives] == ["leek"]
+    assert problems == {"impossible-alternative": 1}
+
+
+def test_the_alternatives_of_a_box_are_named_like_its_item() -> None:
+    box = DetectedBox(
+        0,
+        "tomato",
+        0.6,
+        BoundingBox(x=0.1, y=0.1, width=0.2, height=0.2),
+        (ClassAlternative("cherry_tomato", 0.4), ClassAlternative("77", 0.1)),
+    )
+    (item,) = from_boxes([box])
+    assert [other.model_dump() for other in item.alternatives] == [
+        {"label": "cherry_tomato", "name": "cherry tomato", "likelihood": 0.4},
+        {"label": "77", "name": "77", "likelihood": 0.1},
+    ]
 
 
 @given(st.text(alphabet=st.characters()))

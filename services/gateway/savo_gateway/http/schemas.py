@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, Field
 
 from savo_contracts.geometry import BoundingBox
-from savo_contracts.scans import Arm, ConfirmedItem, Detection, ScanCompleted, StorageLocation
+from savo_contracts.scans import Alternative, Arm, ConfirmedItem, Detection, ScanCompleted, StorageLocation
 from savo_gateway.scans.records import SCAN_ID, Confirmation, EventPosition, RefusedConfirmation, Scan, ScanStatus
 
 __all__ = ["ConfirmationView", "PhotoForm", "RecordView", "ScanForm", "ScanPage", "ScanTrace", "ScanView"]
@@ -60,6 +60,10 @@ class ItemView(BaseModel):
     bbox: BoundingBox | None
     quantity_estimate: float | None
     storage_hint: StorageLocation | None
+    alternatives: list[Alternative] = Field(
+        default_factory=list,
+        description="What the item may be instead, the most likely first, at most 3 and each above 0.05.",
+    )
 
     @classmethod
     def of(cls, item: Detection) -> Self:
