@@ -29,6 +29,7 @@ from services.gateway.tests.test_confirmations import (
     test_an_early_confirmation_is_published_with_the_result,
     test_an_early_confirmation_that_does_not_fit_the_answer_is_refused_with_its_errors,
 )
+from services.gateway.tests.test_consent import test_consent_is_off_until_it_is_given_and_again_after_a_withdrawal
 from services.gateway.tests.test_figures import (
     test_days_are_utc_weeks_begin_on_monday_and_megabytes_are_millions,
     test_progress_shows_runs_and_goals_with_their_figures,
@@ -37,6 +38,7 @@ from services.gateway.tests.test_figures import (
     test_the_correction_rate_is_edited_scans_of_confirmed_scans,
 )
 from services.gateway.tests.test_legacy_submissions import test_corrections_become_the_same_event_as_a_confirmation
+from services.gateway.tests.test_owner_app_second import TestFeedback, TestHistory
 from services.gateway.tests.test_scans_http import (
     test_a_photo_becomes_an_object_a_scan_and_an_event,
     test_a_users_scans_come_newest_first_page_by_page,
@@ -47,6 +49,8 @@ from services.gateway.tests.test_scans_http import (
 
 __all__ = [
     "TestApiKeys",
+    "TestFeedback",
+    "TestHistory",
     "test_a_photo_becomes_an_object_a_scan_and_an_event",
     "test_a_repeated_confirmation_gives_the_same_answer_and_one_event",
     "test_a_scan_without_an_answer_fails_half_a_minute_after_it_expired",
@@ -54,6 +58,7 @@ __all__ = [
     "test_an_early_confirmation_is_published_with_the_result",
     "test_an_early_confirmation_that_does_not_fit_the_answer_is_refused_with_its_errors",
     "test_an_unknown_scan_is_not_found",
+    "test_consent_is_off_until_it_is_given_and_again_after_a_withdrawal",
     "test_corrections_become_the_same_event_as_a_confirmation",
     "test_days_are_utc_weeks_begin_on_monday_and_megabytes_are_millions",
     "test_fifty_equal_concurrent_requests_create_one_scan",

@@ -30,9 +30,12 @@ ITEM = {
 SPINACH = Detection(label="spinach", name="Spinach", confidence=0.72, bbox=box(0.5), quantity_estimate=2)
 
 
-@pytest.fixture
-def gateway_settings() -> dict[str, Any]:
-    return {"auth": "jwt", "supabase_jwt_secret": SECRET}
+class SignedIn:
+    """Settings of a gateway that accepts Supabase's tokens. `test_on_postgresql` runs some of the classes as well."""
+
+    @pytest.fixture
+    def gateway_settings(self) -> dict[str, Any]:
+        return {"auth": "jwt", "supabase_jwt_secret": SECRET}
 
 
 def signed_in(user: str = "anna") -> dict[str, str]:
@@ -89,7 +92,7 @@ async def newest_confirmation(gateway: GatewayHarness) -> ScanConfirmed:
     return max(events, key=lambda event: event.revision)
 
 
-class TestAnalysis:
+class TestAnalysis(SignedIn):
     async def test_an_answer_has_every_field_of_the_app(self, gateway: GatewayHarness) -> None:
         answer = await analysed(gateway)
         assert {key: answer[key] for key in ("success", "requires_confirmation", "message")} == {
@@ -184,7 +187,7 @@ def test_the_location_is_the_scan_types_or_the_hints(scan_type: str | None, hint
     assert location_of(scan_type, hint) == location
 
 
-class TestConfirmation:
+class TestConfirmation(SignedIn):
     async def test_decisions_become_kept_renamed_and_removed_items(self, gateway: GatewayHarness) -> None:
         scan = await analysed(gateway, tomato(), SPINACH, tomato(0.7, "milk"))
         first, second, third = (item["id"] for item in scan["ingredients"])
@@ -261,7 +264,7 @@ def test_a_name_without_a_letter_is_refused() -> None:
         decision.edit_of(DetectedItem(id="1", detection=SPINACH))
 
 
-class TestFeedback:
+class TestFeedback(SignedIn):
     async def test_missing_makes_the_sample_not_exhaustive_before_and_after_the_confirmation(
         self, gateway: GatewayHarness
     ) -> None:
@@ -306,18 +309,19 @@ class TestFeedback:
         assert {row.subject for row in rows} == {(await requests_of(gateway))[0].subject}
 
 
-async def test_history_lists_the_persons_scans_newest_first(gateway: GatewayHarness) -> None:
-    ids = []
-    for seed in (1, 2, 3):
-        ids.append((await analysed(gateway, seed=seed))["scan_id"])
-        gateway.clock.advance(1)
-    await analysed(gateway, seed=4, user="ben")
-    answer = await gateway.http.get("/api/scanning/history?limit=2&offset=1", headers=signed_in())
-    found = answer.json()
-    assert [scan["scan_id"] for scan in found["scans"]] == [ids[1], ids[0]]
-    assert (found["total_scans"], found["accuracy_stats"]) == (3, {})
-    empty = await gateway.http.get("/api/scanning/history", headers=signed_in("eve"))
-    assert empty.json() == {"scans": [], "total_scans": 0, "accuracy_stats": {}}
+class TestHistory(SignedIn):
+    async def test_history_lists_the_persons_scans_newest_first(self, gateway: GatewayHarness) -> None:
+        ids = []
+        for seed in (1, 2, 3):
+            ids.append((await analysed(gateway, seed=seed))["scan_id"])
+            gateway.clock.advance(1)
+        await analysed(gateway, seed=4, user="ben")
+        answer = await gateway.http.get("/api/scanning/history?limit=2&offset=1", headers=signed_in())
+        found = answer.json()
+        assert [scan["scan_id"] for scan in found["scans"]] == [ids[1], ids[0]]
+        assert (found["total_scans"], found["accuracy_stats"]) == (3, {})
+        empty = await gateway.http.get("/api/scanning/history", headers=signed_in("eve"))
+        assert empty.json() == {"scans": [], "total_scans": 0, "accuracy_stats": {}}
 
 
 async def test_the_calls_are_documented_under_app(gateway: GatewayHarness) -> None:
