@@ -11,7 +11,7 @@ import httpx2
 import pytest
 from sqlalchemy import select
 
-from savo_contracts.scans import Action, Detection, FailureCode, ScanConfirmed, ScanFailed, ScanRequested
+from savo_contracts.scans import Action, Alternative, Detection, FailureCode, ScanConfirmed, ScanFailed, ScanRequested
 from savo_gateway.adapters.tables import FeedbackRow
 from savo_gateway.errors import InvalidRequestError
 from savo_gateway.owner_app.second import analysis
@@ -110,6 +110,15 @@ class TestAnalysis(SignedIn):
         assert (first["quantity"], second["quantity"], second["unit"]) == (None, 2.0, "pcs")
         (requested,) = await requests_of(gateway)
         assert requested.storage_location == "fridge"
+
+    async def test_close_alternatives_are_the_detectors_own(self, gateway: GatewayHarness) -> None:
+        kale = Alternative(label="kale", name="kale", likelihood=0.4)
+        answer = await analysed(gateway, SPINACH.model_copy(update={"alternatives": (kale,)}), tomato())
+        spinach, certain = (item["close_alternatives"] for item in answer["ingredients"])
+        assert [(entry["name"], entry["likelihood"], bool(entry["reason"])) for entry in spinach] == [
+            ("kale", 0.4, True)
+        ]
+        assert certain == []
 
     async def test_nothing_uncertain_needs_no_confirmation(self, gateway: GatewayHarness) -> None:
         assert (await analysed(gateway, tomato()))["requires_confirmation"] is False

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from savo_contracts.envelope import named_id
 from savo_contracts.geometry import BoundingBox
 from savo_contracts.ingredients import CATALOGUE
-from savo_contracts.scans import Action, Detection
+from savo_contracts.scans import Action, Alternative, Detection
 from savo_gateway.confirmations.records import ItemEdit, canonical_label
 from savo_gateway.errors import InvalidRequestError
 from savo_gateway.scans.records import Scan
@@ -48,6 +48,14 @@ class DetectedItem(BaseModel):
         return canonical_label(self.detection.label)
 
 
+class CloseAlternative(BaseModel):
+    """Another name that the detector found likely."""
+
+    name: str
+    likelihood: float
+    reason: str
+
+
 class AnalyzedItem(BaseModel):
     """An item in the app's form."""
 
@@ -61,7 +69,7 @@ class AnalyzedItem(BaseModel):
     unit: str | None
     quantity_confidence: float | None = None
     quantity_source: str | None = None
-    close_alternatives: list[dict[str, Any]] = Field(default_factory=list)
+    close_alternatives: list[CloseAlternative] = Field(default_factory=list)
     visual_similarity_group: str | None = None
     allergen_warnings: list[str] = Field(default_factory=list)
     bbox: BoundingBox | None
@@ -136,7 +144,16 @@ def _analyzed(item: DetectedItem) -> AnalyzedItem:
         category=known.category if known else "other",
         quantity=detection.quantity_estimate,
         unit="pcs" if detection.quantity_estimate else None,
+        close_alternatives=[_alternative(alternative) for alternative in detection.alternatives],
         bbox=detection.bbox,
+    )
+
+
+def _alternative(alternative: Alternative) -> CloseAlternative:
+    return CloseAlternative(
+        name=alternative.name,
+        likelihood=alternative.likelihood,
+        reason="another class that the detector found likely",
     )
 
 
