@@ -33,8 +33,8 @@ from savo_contracts.ingredients import normalise
 from savo_datasets.class_map import ClassMap, dense_labels
 from savo_datasets.errors import DatasetError
 from savo_datasets.found_photos import CheckedPhoto, FoundPhotos, LeftOut
-from savo_datasets.groups import difference_hash
 from savo_datasets.labels import TruthBox, format_labels
+from savo_datasets.look_alikes import difference_hash
 from savo_datasets.yolo_folder import photo_files
 
 __all__ = ["MAX_LABEL_BYTES", "MAX_PHOTO_BYTES", "find_photos", "label_files"]

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
+from savo_datasets.sessions import Capture
+
 __all__ = ["CheckedPhoto", "FoundPhotos", "LeftOut", "printable"]
 
 
@@ -19,6 +21,7 @@ class CheckedPhoto:
     """Text of its YOLO label file, checked, with polygons replaced by their bounding boxes."""
     hash: int
     """64-bit difference hash."""
+    capture: Capture | None = None
 
 
 @dataclass

@@ -1,63 +1,42 @@
-"""Groups of similar photos, which must not be divided between train and test.
+"""Groups of photos, which must not be divided between train and test.
 
 Photos of one shooting session are near-copies: with some in train and some in test, the test measures memorisation.
 
 1. A table `name,group` (subjects.csv in the input, or --groups) assigns groups.
-2. Other photos are grouped into shooting sessions by file name: camera numbers of one prefix (IMG_6906 … IMG_7085)
-   without a gap above `session_gap`, and numbered names (carrot, carrot_2). Suffixes of export tools
-   (`_jpg.rf.<hash>`) are ignored.
-3. Groups with near-duplicate photos (64-bit difference hashes at most `near_bits` bits apart) are merged.
+2. Other photos form shooting sessions by capture time or camera number (`sessions.py`).
+3. Groups with photos that look alike are merged (`look_alikes.py`).
+4. A session that alone holds a class is cut at its widest gaps, so that the class can be taught and measured. It is
+   never cut between photos that look alike, nor between the neighbours of one missing number.
 """
 
 from __future__ import annotations
 
 import csv
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import cv2
-import numpy as np
-from numpy.typing import NDArray
-
 from savo_datasets.errors import DatasetError
+from savo_datasets.look_alikes import look_alike_links
+from savo_datasets.sessions import Photo, SessionLink, session_links
 
 __all__ = [
     "GROUPS_FILE",
     "SUBJECTS_FILE",
     "Grouping",
-    "Photo",
-    "difference_hash",
+    "Groups",
     "group_photos",
-    "near_pairs",
     "read_groups",
-    "session_groups",
     "write_groups",
 ]
 
 GROUPS_FILE = "groups.csv"
-"""File of a prepared data set with name, split and group of each photo."""
+"""File of a prepared data set with name, split, group and session of each photo."""
 SUBJECTS_FILE = "subjects.csv"
 """File of an input folder with name and group of each photo."""
 
-NO_SESSION = 0
-
-_EXPORTED = re.compile(r"(_(jpe?g|png|webp|heic))?\.rf\.[0-9a-zA-Z]+$", re.IGNORECASE)
-_COUNTED = re.compile(r"^(?P<prefix>.*?)[_\- (]*(?P<number>\d{1,9})\)?$")
-_HASHES = re.compile(r"^[0-9a-f]{32,}$")
-_PHOTO_NAME = re.compile(r"\.(jpe?g|png|webp|bmp)$", re.IGNORECASE)
-_ROWS_AT_ONCE = 512
-
-
-@dataclass(frozen=True)
-class Photo:
-    """A photo's attributes for grouping."""
-
-    name: str
-    """File name without suffix."""
-    hash: int
-    """64-bit difference hash."""
+_PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 
 
 @dataclass(frozen=True)
@@ -65,66 +44,40 @@ class Grouping:
     """Parameters of grouping."""
 
     session_gap: int = 20
-    """Largest gap between camera numbers of one session; 0 turns grouping by file name off."""
+    """Largest gap between camera numbers of one session; 0 turns sessions off."""
     near_bits: int = 6
-    """Largest distance of near-duplicates in bits; a negative number turns grouping by hash off."""
+    """Largest distance of look-alikes in bits; a negative number turns grouping by hash off."""
     named: Mapping[str, str] = field(default_factory=dict)
     """Group by photo name, from a table."""
 
 
-def group_photos(photos: Sequence[Photo], grouping: Grouping) -> list[str]:
-    """The name of each photo's group, in the order of `photos`. A group has the name of its first photo's group."""
-    names = [photo.name for photo in photos]
-    sessions = session_groups(names, grouping.session_gap)
-    initial = [grouping.named.get(name) or session for name, session in zip(names, sessions, strict=True)]
-    sets = _DisjointSets(len(photos))
-    by_group: dict[str, int] = {}
-    for index, group in enumerate(initial):
-        sets.join(index, by_group.setdefault(group, index))
-    for first, second in near_pairs([photo.hash for photo in photos], grouping.near_bits):
-        sets.join(first, second)
-    return [initial[sets.root(index)] for index in range(len(photos))]
+@dataclass(frozen=True)
+class Groups:
+    """The group and the session of each photo, in the order of the photos.
 
-
-def session_groups(names: Sequence[str], gap: int) -> list[str]:
-    """The shooting session of each photo, by file name. `gap`: see `Grouping.session_gap`."""
-    if gap == NO_SESSION:
-        return list(names)
-    counted = {name: _prefix_and_number(name) for name in names}
-    numbers: dict[str, list[int]] = {}
-    for prefix, number in filter(None, counted.values()):
-        numbers.setdefault(prefix, []).append(number)
-    starts = {prefix: _session_starts(sorted(found), gap) for prefix, found in numbers.items()}
-    return [_session_of(name, counted[name], starts) for name in names]
-
-
-def difference_hash(photo: bytes) -> int | None:
-    """Difference hash (dHash): a bit for each of 8×8 pixels, set when it is brighter than its left neighbour.
-
-    None for a photo that OpenCV cannot decode.
+    A session that is not cut is one group. A cut session consists of several groups.
     """
-    try:
-        grey = cv2.imdecode(np.frombuffer(photo, np.uint8), cv2.IMREAD_REDUCED_GRAYSCALE_8) if photo else None
-    except cv2.error:  # sizes above OpenCV's limits
-        return None
-    if grey is None or grey.size == 0:
-        return None
-    small: NDArray[np.uint8] = np.asarray(cv2.resize(grey, (9, 8), interpolation=cv2.INTER_AREA), np.uint8)
-    bits = (small[:, 1:] > small[:, :-1]).flatten()
-    return int.from_bytes(np.packbits(bits).tobytes(), "big")
+
+    groups: list[str]
+    sessions: list[str]
 
 
-def near_pairs(hashes: Sequence[int], bits: int) -> Iterable[tuple[int, int]]:
-    """Index pairs of hashes that differ in at most `bits` bits."""
-    if bits < 0:
-        return
-    values = np.asarray(hashes, np.uint64)
-    for start in range(0, len(values), _ROWS_AT_ONCE):
-        rows = values[start : start + _ROWS_AT_ONCE]
-        distances = np.bitwise_count(rows[:, None] ^ values[None, :])
-        for row, column in np.argwhere(distances <= bits).tolist():
-            if start + row < column:
-                yield start + row, column
+def group_photos(
+    photos: Sequence[Photo], grouping: Grouping, classes: Sequence[Collection[int]] = (), splits: int = 0
+) -> Groups:
+    """Groups of photos that stay in one split.
+
+    `classes`: class ids of each photo. `splits`: number of splits that should have each class. A session is cut only
+    for a class in fewer groups; without `classes` none is cut.
+    """
+    forest = _Forest(len(photos))
+    for link in sorted(_links(photos, grouping), key=lambda link: link.width):
+        forest.join(link)
+    sessions = forest.labels()
+    for photos_of_class in _by_class(classes):
+        forest.cut_for(photos_of_class, splits)
+    names = _unique_names([grouping.named.get(photo.name) or photo.name for photo in photos])
+    return Groups([names[label] for label in forest.labels()], [names[label] for label in sessions])
 
 
 def read_groups(path: Path) -> dict[str, str]:
@@ -141,50 +94,124 @@ def read_groups(path: Path) -> dict[str, str]:
         return {_stem(row["name"]): row["group"] for row in rows}
 
 
-def write_groups(path: Path, names: Sequence[str], splits: Sequence[str], groups: Sequence[str]) -> None:
-    """Write a CSV file with the columns `name`, `split` and `group`, sorted by name."""
+def write_groups(path: Path, names: Sequence[str], splits: Sequence[str], groups: Groups) -> None:
+    """Write a CSV file with the columns `name`, `split`, `group` and `session`, sorted by name."""
     with path.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
-        rows.writerow(["name", "split", "group"])
-        rows.writerows(sorted(zip(names, splits, groups, strict=True)))
+        rows.writerow(["name", "split", "group", "session"])
+        rows.writerows(sorted(zip(names, splits, groups.groups, groups.sessions, strict=True)))
 
 
-class _DisjointSets:
-    """Union-find over the indices of photos. The lowest index of a set is its root."""
+def _links(photos: Sequence[Photo], grouping: Grouping) -> Iterator[SessionLink]:
+    """All links between photos of one session or group. Width 0: the photos must stay together."""
+    first_of: dict[str, int] = {}
+    unnamed = []
+    for index, photo in enumerate(photos):
+        if group := grouping.named.get(photo.name):
+            yield SessionLink(first_of.setdefault(group, index), index, 0.0)
+        else:
+            unnamed.append(index)
+    yield from session_links(photos, unnamed, grouping.session_gap)
+    for first, second in look_alike_links([photo.hash for photo in photos], grouping.near_bits):
+        yield SessionLink(first, second, 0.0)
+
+
+def _by_class(classes: Sequence[Collection[int]]) -> list[list[int]]:
+    """Indices of the photos of each class, the class with the fewest photos first."""
+    photos: dict[int, list[int]] = {}
+    for index, found in enumerate(classes):
+        for class_id in found:
+            photos.setdefault(class_id, []).append(index)
+    return sorted(photos.values(), key=lambda indices: (len(indices), indices))
+
+
+def _unique_names(names: Sequence[str]) -> list[str]:
+    """The names, with a number where a name occurs twice."""
+    seen: dict[str, int] = {}
+    unique = []
+    for name in names:
+        seen[name] = seen.get(name, 0) + 1
+        unique.append(name if seen[name] == 1 else f"{name}~{seen[name]}")
+    return unique
+
+
+class _Forest:
+    """Photos joined by the narrowest links that connect them (Kruskal's minimum spanning forest).
+
+    Joined in order of width, each tree holds the links at which it can be divided: removing a link separates the photos
+    on both sides, and every other connection between them is at least as wide.
+    """
 
     def __init__(self, count: int) -> None:
         self._parent = list(range(count))
+        self._links: list[dict[int, float]] = [{} for _ in range(count)]
 
-    def root(self, index: int) -> int:
+    def join(self, link: SessionLink) -> None:
+        one, other = self._root(link.first), self._root(link.second)
+        if one == other:
+            return
+        low, high = sorted((one, other))
+        self._parent[high] = low
+        self._links[link.first][link.second] = self._links[link.second][link.first] = link.width
+
+    def labels(self) -> list[int]:
+        """The lowest index of each photo's tree."""
+        labels = [-1] * len(self._links)
+        for index in range(len(labels)):
+            if labels[index] < 0:
+                for member, _ in self._walk(index):
+                    labels[member] = index
+        return labels
+
+    def cut_for(self, members: Sequence[int], count: int) -> None:
+        """Cut trees, at the widest link first, until the members are in `count` trees or no link separates them."""
+        trees = self._trees_with(members, count)
+        while len(trees) < count:
+            widest = max((link for tree in trees for link in self._separating(tree)), default=None)
+            if widest is None:
+                return
+            _, one, other = widest
+            del self._links[one][other], self._links[other][one]
+            trees = self._trees_with(members, count)
+
+    def _trees_with(self, members: Sequence[int], count: int) -> list[list[int]]:
+        """Members by tree; at most `count` trees."""
+        wanted = set(members)
+        trees: list[list[int]] = []
+        while wanted and len(trees) < count:
+            found = [index for index, _ in self._walk(min(wanted)) if index in wanted]
+            wanted.difference_update(found)
+            trees.append(found)
+        return trees
+
+    def _separating(self, members: Sequence[int]) -> Iterator[tuple[float, int, int]]:
+        """Links of the members' tree that can be cut and have members on both sides: width and both ends."""
+        wanted = set(members)
+        walk = list(self._walk(members[0]))
+        below = {index: int(index in wanted) for index, _ in walk}
+        for index, parent in reversed(walk):
+            if parent is None:
+                continue
+            below[parent] += below[index]
+            if self._links[index][parent] > 0 and 0 < below[index] < len(wanted):
+                yield self._links[index][parent], index, parent
+
+    def _walk(self, start: int) -> Iterator[tuple[int, int | None]]:
+        """Each photo of a tree with its predecessor, breadth first."""
+        queue: deque[tuple[int, int | None]] = deque([(start, None)])
+        while queue:
+            index, parent = queue.popleft()
+            yield index, parent
+            queue.extend((neighbour, index) for neighbour in self._links[index] if neighbour != parent)
+
+    def _root(self, index: int) -> int:
         while self._parent[index] != index:
             self._parent[index] = self._parent[self._parent[index]]
             index = self._parent[index]
         return index
 
-    def join(self, first: int, second: int) -> None:
-        low, high = sorted((self.root(first), self.root(second)))
-        self._parent[high] = low
-
 
 def _stem(name: str) -> str:
     """The name without the suffix of a photo file. Other suffixes are part of the name."""
-    return Path(name).stem if _PHOTO_NAME.search(name) else name
-
-
-def _prefix_and_number(name: str) -> tuple[str, int] | None:
-    bare = _EXPORTED.sub("", name)
-    if _HASHES.match(bare):
-        return None
-    found = _COUNTED.match(bare)
-    return (found["prefix"], int(found["number"])) if found else (bare, 0)
-
-
-def _session_starts(numbers: Sequence[int], gap: int) -> list[int]:
-    return [number for index, number in enumerate(numbers) if index == 0 or number - numbers[index - 1] > gap]
-
-
-def _session_of(name: str, counted: tuple[str, int] | None, starts: Mapping[str, Sequence[int]]) -> str:
-    if counted is None:
-        return name
-    prefix, number = counted
-    return f"{prefix}#{max(start for start in starts[prefix] if start <= number)}"
+    path = Path(name)
+    return path.stem if path.suffix.lower() in _PHOTO_SUFFIXES else name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import NamedTuple
 from savo_contracts.geometry import BoundingBox
 from savo_datasets.errors import DatasetError
 
-__all__ = ["LabelLine", "TruthBox", "format_labels", "parse_labels", "read_labels", "truth_boxes"]
+__all__ = ["LabelLine", "TruthBox", "count_classes", "format_labels", "parse_labels", "read_labels", "truth_boxes"]
 
 _POLYGON_NUMBERS = 6
 """Fewest numbers of a polygon: x and y of three corners."""
@@ -39,6 +40,11 @@ def parse_labels(text: str) -> list[LabelLine]:
         class_id, x_centre, y_centre, width, height = line.split()
         lines.append(LabelLine(int(class_id), (x_centre, y_centre, width, height)))
     return lines
+
+
+def count_classes(text: str) -> Counter[int]:
+    """Number of boxes by class id in a stored label file. Raises `ValueError` for an invalid class id."""
+    return Counter(int(line.split(maxsplit=1)[0]) for line in text.splitlines() if line.strip())
 
 
 def truth_boxes(text: str, names: Sequence[str]) -> list[TruthBox]:

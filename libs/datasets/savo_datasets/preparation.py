@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from savo_datasets import app_folder, yolo_folder
-from savo_datasets.errors import DatasetError
+from savo_datasets.class_table import ClassTable, class_table
 from savo_datasets.found_photos import FoundPhotos
-from savo_datasets.groups import GROUPS_FILE, Grouping, Photo, group_photos, write_groups
+from savo_datasets.groups import GROUPS_FILE, Grouping, group_photos, write_groups
+from savo_datasets.labels import count_classes
+from savo_datasets.sessions import Photo
 from savo_datasets.splits import SPLITS, assign_splits
 from savo_datasets.yolo_writer import place_photo, require_empty, write_description
 
@@ -31,6 +33,7 @@ class Prepared:
     """Number of unusable photos, by reason."""
     data: Path
     """Path of dataset.yaml."""
+    table: ClassTable
 
 
 def find_photos(folder: Path) -> FoundPhotos:
@@ -53,55 +56,42 @@ def prepare(
 ) -> Prepared:
     """Split the photos and write the data set to `output`, a new or empty folder.
 
-    `shares`: fractions of train, val and test. `link`: see `place_photo`. Raises `DatasetError` when there are fewer
-    groups than splits or `output` is not empty.
+    `shares`: fractions of train, val and test. `link`: see `place_photo`. Raises `DatasetError` when `output` is not
+    empty.
     """
-    photos = [Photo(photo.path.stem, photo.hash) for photo in found.photos]
-    groups = group_photos(photos, grouping)
-    splits = _assign(groups, shares, seed, next_step=_more_groups(found))
+    photos = [Photo(photo.path.stem, photo.hash, photo.capture) for photo in found.photos]
+    boxes = [count_classes(photo.labels) for photo in found.photos]
+    expected = [split for split, share in zip(SPLITS, shares, strict=True) if share > 0]
+    groups = group_photos(photos, grouping, boxes, len(expected))
+    splits = assign_splits(groups.groups, shares, seed, boxes)
+    table = class_table(found.classes, boxes, splits, groups, expected=expected)
     require_empty(output)
     output.mkdir(parents=True, exist_ok=True)
     for photo, split in zip(found.photos, splits, strict=True):
         place_photo(photo.path, photo.labels, split, output, link=link)
     write_groups(output / GROUPS_FILE, [photo.name for photo in photos], splits, groups)
-    data = write_description(output, found.classes)
-    return report(splits, groups, [photo.labels for photo in found.photos], found.left_out.counts(), data)
+    table.write(output)
+    data = write_description(output, found.classes, present=[split for split in SPLITS if split in splits])
+    return report(splits, groups.groups, table, found.left_out.counts(), data)
 
 
 def report(
     splits: Sequence[str],
     groups: Sequence[str],
-    labels: Sequence[str],
+    table: ClassTable,
     left_out: Mapping[str, int],
     data: Path,
 ) -> Prepared:
-    """Counts of a data set, from the split, group and label file of each photo in the same order."""
-    boxes: Counter[str] = Counter()
+    """Counts of a data set, from the split and group of each photo in the same order, and its class table."""
     members: dict[str, set[str]] = {split: set() for split in SPLITS}
-    for split, group, text in zip(splits, groups, labels, strict=True):
-        boxes[split] += text.count("\n")
+    for split, group in zip(splits, groups, strict=True):
         members[split].add(group)
+    photos = Counter(splits)
     return Prepared(
-        counts={split: splits.count(split) for split in SPLITS},
+        counts={split: photos[split] for split in SPLITS},
         groups={split: len(members[split]) for split in SPLITS},
-        boxes={split: boxes[split] for split in SPLITS},
+        boxes={split: sum(count[split] for count in table.boxes.values()) for split in SPLITS},
         left_out=dict(left_out),
         data=data,
+        table=table,
     )
-
-
-def _assign(groups: Sequence[str], shares: Sequence[float], seed: int, *, next_step: str) -> list[str]:
-    try:
-        return assign_splits(groups, shares, seed)
-    except ValueError as error:
-        raise DatasetError(f"{error}. {next_step}") from error
-
-
-def _more_groups(found: FoundPhotos) -> str:
-    if found.groups:
-        return "A person's photos stay in one split: collect from more people, or give --groups FILE.csv"
-    next_step = (
-        "give --groups FILE.csv, fewer splits such as --split 0.8 0.2 0, "
-        "or --session-gap 0 --no-near-duplicates if the photos are unrelated"
-    )
-    return f"Photos are grouped by --groups, file name and near-duplicates: {next_step}"

@@ -20,12 +20,13 @@ from pathlib import Path, PurePosixPath
 from pydantic import ValidationError
 
 from savo_contracts.documents import ClassList, SampleMeta, sample_image_key, sample_labels_key
-from savo_contracts.samples import Split
 from savo_datasets.class_map import ClassMap, class_map, dense_labels
+from savo_datasets.class_table import ClassTable, class_table
 from savo_datasets.errors import DatasetError
-from savo_datasets.groups import GROUPS_FILE, Grouping, Photo, group_photos, write_groups
-from savo_datasets.labels import parse_labels
+from savo_datasets.groups import GROUPS_FILE, Grouping, Groups, group_photos, write_groups
+from savo_datasets.labels import count_classes, parse_labels
 from savo_datasets.preparation import Prepared, report
+from savo_datasets.sessions import Photo
 from savo_datasets.splits import SPLITS, assign_splits
 from savo_datasets.yolo_writer import place_photo, require_empty, write_description
 from savo_runtime.storage.concurrency import gather_limited
@@ -112,8 +113,7 @@ async def prepare_stored(
         next_step = "collect samples first, or check --input"
         raise DatasetError(f"{base}meta/ has no usable sample ({_reasons(fetched.left_out)}): {next_step}")
     mapping = class_map(fetched.class_ids, classes)
-    groups, splits = _assign(fetched.samples, shares, near_bits, seed)
-    return await asyncio.to_thread(_write, fetched, mapping, groups, splits, cache, output), mapping
+    return await asyncio.to_thread(_prepare_fetched, fetched, mapping, shares, near_bits, seed, cache, output), mapping
 
 
 async def _find_classes(store: ObjectStore, prefix: str) -> tuple[str, ClassList]:
@@ -192,49 +192,74 @@ def _relative(key: str) -> str:
     return key.removeprefix("samples/")
 
 
-def _assign(
-    samples: Sequence[_Sample],
+def _prepare_fetched(
+    fetched: _Fetched,
+    mapping: ClassMap,
     shares: Sequence[float] | None,
     near_bits: int,
     seed: int,
-) -> tuple[list[str], list[str]]:
-    """Groups and splits of the samples. With new shares, subjects with near-duplicate photos form one group."""
+    cache: _Cache,
+    output: Path,
+) -> Prepared:
+    texts = [
+        dense_labels(cache.labels(sample.sha256).read_text(encoding="utf-8"), mapping) for sample in fetched.samples
+    ]
+    division = _divide(fetched.samples, texts, mapping.names, shares, near_bits, seed)
+    return _write(fetched, mapping, texts, division, cache, output)
+
+
+@dataclass(frozen=True)
+class _Division:
+    """How the samples are divided, in their order."""
+
+    splits: list[str]
+    groups: Groups
+    table: ClassTable
+
+
+def _divide(
+    samples: Sequence[_Sample],
+    texts: Sequence[str],
+    names: Sequence[str],
+    shares: Sequence[float] | None,
+    near_bits: int,
+    seed: int,
+) -> _Division:
+    """Groups and splits of the samples. `texts`: the label file of each sample, with positions in `names` as ids.
+
+    With new shares, subjects with photos that look alike form one group, and a group with a train-only sample goes to
+    train.
+    """
+    boxes = [count_classes(text) for text in texts]
+    subjects = [sample.subject for sample in samples]
     if shares is None:
-        return [sample.subject for sample in samples], [sample.split for sample in samples]
+        splits, groups = [sample.split for sample in samples], Groups(subjects, subjects)
+        return _Division(splits, groups, class_table(names, boxes, splits, groups, expected=splits, is_fixed=True))
     named = {sample.sha256: sample.subject for sample in samples}
     grouping = Grouping(session_gap=0, near_bits=near_bits, named=named)
     groups = group_photos([Photo(sample.sha256, sample.hash) for sample in samples], grouping)
-    return groups, _new_splits(samples, groups, shares, seed)
-
-
-def _new_splits(samples: Sequence[_Sample], groups: Sequence[str], shares: Sequence[float], seed: int) -> list[str]:
-    """Splits by `shares`. A group with a train-only sample goes to train."""
-    train_only = {group for group, sample in zip(groups, samples, strict=True) if sample.train_only}
-    free = [group for group in groups if group not in train_only]
-    try:
-        assigned = dict(zip(free, assign_splits(free, shares, seed), strict=True)) if free else {}
-    except ValueError as error:
-        next_step = "Leave --split out to keep each sample in the split of its collection"
-        raise DatasetError(f"{error}. {next_step}") from error
-    return [assigned.get(group, Split.TRAIN.value) for group in groups]
+    train_only = {group for group, sample in zip(groups.groups, samples, strict=True) if sample.train_only}
+    splits = assign_splits(groups.groups, shares, seed, boxes, train_only)
+    expected = [split for split, share in zip(SPLITS, shares, strict=True) if share > 0]
+    table = class_table(names, boxes, splits, groups, expected=expected, train_only=train_only)
+    return _Division(splits, groups, table)
 
 
 def _write(
     fetched: _Fetched,
     mapping: ClassMap,
-    groups: Sequence[str],
-    splits: Sequence[str],
+    texts: Sequence[str],
+    division: _Division,
     cache: _Cache,
     output: Path,
 ) -> Prepared:
     """Build the data set beside the output and rename it at the end."""
     shutil.rmtree(cache.ready, ignore_errors=True)
-    texts = []
-    for sample, split in zip(fetched.samples, splits, strict=True):
-        text = dense_labels(cache.labels(sample.sha256).read_text(encoding="utf-8"), mapping)
+    splits = division.splits
+    for sample, split, text in zip(fetched.samples, splits, texts, strict=True):
         place_photo(cache.image(sample.sha256, sample.suffix), text, split, cache.ready, link=True)
-        texts.append(text)
-    write_groups(cache.ready / GROUPS_FILE, [sample.sha256 for sample in fetched.samples], splits, groups)
+    write_groups(cache.ready / GROUPS_FILE, [sample.sha256 for sample in fetched.samples], splits, division.groups)
+    division.table.write(cache.ready)
     present = [split for split in SPLITS if split in splits]
     write_description(cache.ready, mapping.names, root=output, present=present)
     if output.exists():
@@ -242,7 +267,7 @@ def _write(
     output.parent.mkdir(parents=True, exist_ok=True)
     cache.ready.replace(output)
     shutil.rmtree(cache.folder)
-    return report(splits, groups, texts, fetched.left_out, output / "dataset.yaml")
+    return report(splits, division.groups.groups, division.table, fetched.left_out, output / "dataset.yaml")
 
 
 def _reasons(left_out: Counter[str]) -> str:

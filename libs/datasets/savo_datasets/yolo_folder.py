@@ -16,8 +16,10 @@ import yaml
 
 from savo_datasets.errors import DatasetError
 from savo_datasets.found_photos import CheckedPhoto, FoundPhotos, LeftOut
-from savo_datasets.groups import GROUPS_FILE, SUBJECTS_FILE, difference_hash, read_groups
+from savo_datasets.groups import GROUPS_FILE, SUBJECTS_FILE, read_groups
 from savo_datasets.labels import TruthBox, read_labels, truth_boxes
+from savo_datasets.look_alikes import difference_hash
+from savo_datasets.sessions import read_capture
 from savo_datasets.splits import SPLITS
 
 __all__ = [
@@ -212,7 +214,7 @@ def _check_photo(path: Path, classes: Sequence[str], digests: set[str]) -> Check
     perceptual_hash = difference_hash(content)
     if perceptual_hash is None:
         return "unreadable"
-    return CheckedPhoto(path, read_labels(labels, len(classes)), perceptual_hash)
+    return CheckedPhoto(path, read_labels(labels, len(classes)), perceptual_hash, read_capture(content))
 
 
 def _root(path: Path, data: Mapping[str, Any]) -> Path:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import tarfile
+from collections.abc import Mapping
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +17,18 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from savo_datasets import preparation
+from savo_datasets.found_photos import FoundPhotos
+from savo_datasets.groups import Grouping
+from savo_datasets.splits import SPLITS
 from savo_datasets.yolo_folder import read_data_yaml
 from savo_trainer.commands import register
 from savo_trainer.models.evaluation import split_samples
 from tests.parts.app_folder import app_label, store_photo
 
 REPOSITORY = Path(__file__).parents[3]
+CONFINED = ["cured_goat_cheese", "spaghetti"]
+"""Classes that one part of one session alone has, so that val and test cannot have them."""
 PHOTOS = Path(os.environ.get("SAVO_TEST_PHOTOS", REPOSITORY.parent / "shared" / "data" / "epicureai12"))
 
 app = typer.Typer()
@@ -148,11 +157,33 @@ def test_an_invalid_input_is_reported_in_one_line(tmp_path: Path, change: object
     assert not (tmp_path / "out").exists()
 
 
-def test_a_single_session_cannot_be_split_and_the_error_names_the_option(tmp_path: Path) -> None:
-    source = make_folder(tmp_path / "in", [f"IMG_{number}" for number in range(10)])
+def test_numbered_names_of_different_photos_are_no_session(tmp_path: Path) -> None:
+    source = make_folder(tmp_path / "in", [f"img_{number:06}" for number in range(40)])
+    code, output = prepare("--input", source, "--output", tmp_path / "out", "--json")
+    assert code == 0, output
+    assert summary_of(output)["photos"] == {"train": 28, "val": 8, "test": 4}
+
+
+def test_photos_of_one_person_are_written_with_a_warning(tmp_path: Path) -> None:
+    source = make_folder(tmp_path / "in", ["a", "b", "c"])
+    (source / "subjects.csv").write_text("name,group\na,ann\nb,ann\nc,ann\n", encoding="utf-8")
     code, output = prepare("--input", source, "--output", tmp_path / "out")
-    assert code == 1
-    assert "--session-gap 0" in output
+    assert code == 0, output
+    assert "warning: val has no photo" in output
+    assert "has 100% of the photos and stays in one split" in output
+    assert read_data_yaml(tmp_path / "out" / "dataset.yaml")["train"] == "images/train"
+
+
+def test_a_class_that_train_lacks_ends_with_3_unless_gaps_are_allowed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = make_folder(tmp_path / "in", ["a", "b", "c"])
+    monkeypatch.setattr(preparation, "assign_splits", lambda groups, *_: ["val", "test", "test"])
+    code, output = prepare("--input", source, "--output", tmp_path / "out")
+    assert code == 3
+    assert "gap: train lacks tomato" in output
+    assert (tmp_path / "out" / "dataset.yaml").exists(), "the set is written all the same"
+    assert prepare("--input", source, "--output", tmp_path / "again", "--allow-gaps")[0] == 0
 
 
 def test_an_output_folder_that_is_not_empty_is_refused(tmp_path: Path) -> None:
@@ -171,14 +202,32 @@ def test_missing_weights_are_not_downloaded(tmp_path: Path) -> None:
     assert "weights are not downloaded" in " ".join(result.output.split())
 
 
+@pytest.fixture(scope="module")
+def found() -> FoundPhotos:
+    return preparation.find_photos(PHOTOS)
+
+
+def share_error(boxes: Mapping[str, Mapping[str, int]]) -> float:
+    """Mean over classes and splits, in points."""
+    shares = zip(SPLITS, (0.7, 0.2, 0.1), strict=True)
+    errors = [abs(count[split] / sum(count.values()) - share) for split, share in shares for count in boxes.values()]
+    return 100 * sum(errors) / len(errors)
+
+
 @pytest.mark.photos
 @pytest.mark.skipif(not PHOTOS.exists(), reason=f"no real photos in {PHOTOS} (SAVO_TEST_PHOTOS)")
-def test_a_shooting_session_of_real_photos_stays_in_one_split(tmp_path: Path) -> None:
-    code, _ = prepare("--input", PHOTOS, "--output", tmp_path / "out")
-    assert code == 0
-    splits = {
-        row.split(",")[1]
-        for row in (tmp_path / "out" / "groups.csv").read_text(encoding="utf-8").splitlines()
-        if row.startswith("IMG_")
-    }
-    assert len(splits) == 1
+@pytest.mark.parametrize("seed", range(10))
+def test_real_photos_are_split_by_session_and_class(tmp_path: Path, found: FoundPhotos, seed: int) -> None:
+    grouping = Grouping()
+    prepared = preparation.prepare(found, tmp_path / "out", (0.7, 0.2, 0.1), grouping, seed, link=False)
+    assert prepared.table.gaps == {"train": [], "val": [], "test": []}
+    assert prepared.table.missing == {split: CONFINED if split != "train" else [] for split in SPLITS}
+    assert share_error(prepared.table.boxes) <= 10
+    with (tmp_path / "out" / "groups.csv").open(encoding="utf-8") as file:
+        rows = {row["name"]: row for row in csv.DictReader(file)}
+    hashes = {photo.path.stem: photo.hash for photo in found.photos}
+    for one, other in combinations(rows, 2):
+        if (hashes[one] ^ hashes[other]).bit_count() <= grouping.near_bits:
+            assert rows[one]["split"] == rows[other]["split"], f"{one} looks like {other}"
+    session = {(row["group"], row["split"]) for row in rows.values() if row["name"].startswith("IMG_")}
+    assert len(session) == 3, "one session of 159 photos is cut at its two gaps of more than one missing number"

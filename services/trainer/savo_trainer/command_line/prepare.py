@@ -15,11 +15,13 @@ from rich.table import Table
 
 from savo_datasets.archives import Unpacked, unpack
 from savo_datasets.class_map import ClassMap
+from savo_datasets.class_table import ClassTable
 from savo_datasets.errors import DatasetError
 from savo_datasets.found_photos import FoundPhotos
 from savo_datasets.groups import Grouping, read_groups
 from savo_datasets.preparation import Prepared, find_photos
 from savo_datasets.preparation import prepare as prepare_photos
+from savo_datasets.splits import SPLITS
 from savo_datasets.stored_samples import prepare_stored
 from savo_runtime.command_line.output import reported_errors
 from savo_runtime.errors import DependencyDownError
@@ -37,6 +39,8 @@ Shares = tuple[float, float, float]
 DEFAULT_SHARES: Shares = (0.7, 0.2, 0.1)
 DUPLICATE_BITS = 6
 NO_DUPLICATE_CHECK = -1
+GAPS = 3
+"""Exit code: a data set that is written, in which a class is missing where it could have been."""
 SHOWN_FILES = 20
 """Files that are listed for each reason."""
 
@@ -67,12 +71,18 @@ def prepare(
     ] = None,
     session_gap: Annotated[
         int,
-        typer.Option("--session-gap", min=0, help="Largest gap of camera numbers in a session; 0 ignores file names."),
+        typer.Option("--session-gap", min=0, help="Largest gap of camera numbers in a session; 0 turns sessions off."),
     ] = 20,
     near_duplicates: Annotated[bool, typer.Option(help="Keep photos that look alike in one split.")] = True,
+    allow_gaps: Annotated[
+        bool, typer.Option("--allow-gaps", help="Exit with 0 instead of 3 when a split lacks a class.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Split labelled photos into train, val and test by session, so that near-duplicates share a split.
+    """Split labelled photos into train, val and test by session and class.
+
+    Photos of a person or a session, and photos that look alike, share a split. A session is divided at its widest gaps
+    only where it alone has a class. Exits with 3 when train lacks a class, or val or test lacks one that it could have.
 
     Samples of an object store (s3://, with the R2_* settings or SAVO_S3_ENDPOINT_URL, or the folder .savo/objects) keep
     the split of their collection unless --split is given. The same command continues an interrupted download.
@@ -82,6 +92,7 @@ def prepare(
     if _is_store(source):
         prepared, classes = asyncio.run(_from_store(source, output, split, near_bits, seed))
         _print(prepared, classes.names, as_json=as_json)
+        _exit_with_gaps(prepared.table, allow_gaps=allow_gaps)
         return
     with err.status("reading photos"), _unpacked(Path(source), output) as unpacked:
         found = find_photos(unpacked.folder)
@@ -90,6 +101,13 @@ def prepare(
         is_copy = unpacked.folder != Path(source)
         prepared = prepare_photos(found, output, split or DEFAULT_SHARES, grouping, seed, link=is_copy)
     _print(prepared, found.classes, found, as_json=as_json)
+    _exit_with_gaps(prepared.table, allow_gaps=allow_gaps)
+
+
+def _exit_with_gaps(table: ClassTable, *, allow_gaps: bool) -> None:
+    """Raises `typer.Exit` when a class is missing where it could have been."""
+    if any(table.gaps.values()) and not allow_gaps:
+        raise typer.Exit(GAPS)
 
 
 def _check_shares(shares: Shares | None) -> None:
@@ -153,18 +171,38 @@ def _print(prepared: Prepared, classes: Sequence[str], found: FoundPhotos | None
         labels = {"left_out_files": found.left_out.files, "counted": found.counted} if found else {}
         unknown = {"unknown_classes": found.unknown_classes} if found else {}
         left_out = {"left_out": prepared.left_out} | labels
-        print_json({"data": str(prepared.data), **counts, **left_out, "classes": classes, **unknown})
+        balance = prepared.table.as_dict()
+        print_json({"data": str(prepared.data), **counts, **left_out, "classes": classes, **unknown, **balance})
         return
     table = Table("split", "photos", "groups", "boxes")
     for split, count in prepared.counts.items():
         table.add_row(split, str(count), str(prepared.groups[split]), str(prepared.boxes[split]))
     out.print(table)
+    _print_classes(prepared.table)
     for reason, count in prepared.left_out.items():
         print_line(f"left out: {count} ({reason})")
         _print_files(found.left_out.files[reason] if found else ())
     if found:
         _print_counted(found)
     print_line(f"next: savo train --data {prepared.data}")
+
+
+def _print_classes(table: ClassTable) -> None:
+    rows = Table("class", *SPLITS, "note")
+    for name, boxes in table.boxes.items():
+        rows.add_row(name, *(str(boxes[split]) for split in SPLITS), _note(name, table))
+    out.print(rows)
+    for split, names in table.gaps.items():
+        if names:
+            print_line(f"gap: {split} lacks {', '.join(names)}; try another --seed or --split, or label more photos")
+    for warning in table.warnings:
+        print_line(f"warning: {warning}")
+
+
+def _note(name: str, table: ClassTable) -> str:
+    lacking = [split for split, missing in table.missing.items() if name in missing]
+    notes = [f"not in {', '.join(lacking)}"] if lacking else []
+    return "; ".join([*notes, *(["same session"] if name in table.same_session else [])])
 
 
 def _print_files(files: Sequence[str]) -> None:

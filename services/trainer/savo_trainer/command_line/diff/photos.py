@@ -10,8 +10,9 @@ from pathlib import Path
 from savo_contracts.documents import ManifestLine
 from savo_contracts.samples import Split
 from savo_datasets.errors import DatasetError
-from savo_datasets.groups import SUBJECTS_FILE, Grouping, read_groups, session_groups
+from savo_datasets.groups import SUBJECTS_FILE, Grouping, read_groups
 from savo_datasets.labels import truth_boxes
+from savo_datasets.sessions import session_groups
 from savo_datasets.yolo_folder import labelled_photos, photo_files, read_classes, read_data_yaml, split_photos
 from savo_detection.evaluation.evaluator import Truth
 from savo_runtime.storage.port import ObjectStore
