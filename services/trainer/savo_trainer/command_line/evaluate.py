@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,7 @@ import typer
 from rich.table import Table
 
 from savo_contracts.training import Evaluation
+from savo_datasets.class_table import read_same_session
 from savo_datasets.yolo_folder import read_data_yaml
 from savo_detection.detector import Detector
 from savo_detection.errors import ModelRefusedError
@@ -36,11 +38,14 @@ def evaluate(
             measured = as_evaluation(evaluate_detector(detector, split_samples(content, split)))
         except ValueError as error:
             raise CommandError(str(error)) from error
+    same_session = read_same_session(Path(content["path"]))
+    without = _map50_without(measured, same_session)
     if as_json:
         facts = {"model": str(model), "split": split, "sha256": detector.version_info.sha256}
-        print_json(facts | measured.model_dump(mode="json"))
+        compared = {"same_session": same_session, "map50_without_same_session": without}
+        print_json(facts | measured.model_dump(mode="json") | compared)
     else:
-        _print(measured, f"{model} on {split}")
+        _print(measured, f"{model} on {split}", same_session, without)
 
 
 def _load(model: Path) -> Detector:
@@ -54,11 +59,20 @@ def _load(model: Path) -> Detector:
     return detector
 
 
-def _print(measured: Evaluation, title: str) -> None:
+def _map50_without(measured: Evaluation, same_session: Collection[str]) -> float | None:
+    """Mean AP@0.5 of the classes that are not measured within a session of train; None when there is none."""
+    independent = [ap for label, ap in measured.per_class.items() if label not in same_session]
+    return sum(independent) / len(independent) if independent else None
+
+
+def _print(measured: Evaluation, title: str, same_session: Collection[str], without: float | None) -> None:
     print_line(f"{title}: {measured.images} photos, {measured.boxes} boxes")
     table = Table("class", "AP@0.5")
     for label, ap in sorted(measured.per_class.items(), key=lambda entry: entry[1]):
-        table.add_row(label, f"{ap:.3f}")
+        table.add_row(label, f"{ap:.3f}" + (" same session" if label in same_session else ""))
     out.print(table)
     interval = f"95 % interval {measured.map50_lower:.3f} to {measured.map50_upper:.3f}"
     print_line(f"mAP@0.5 {measured.map50:.3f} ({interval})")
+    if same_session:
+        figure = "none" if without is None else f"{without:.3f}"
+        print_line(f"mAP@0.5 without classes from sessions that train has too: {figure}")
