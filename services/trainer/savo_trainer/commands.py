@@ -14,7 +14,7 @@ COMMANDS: tuple[Command | Group, ...] = (
     Command(
         "prepare",
         f"{_COMMAND_LINE}.prepare:prepare",
-        "Split labelled photos into train, val and test by session, so that near-duplicates share a split.",
+        "Split labelled photos into train, val and test by session and class.",
     ),
     Command(
         "train",
