@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from savo_cli.diagnose.service_addresses import find_services
-from savo_cli.start.up import UpOptions, _plan
+from savo_cli.start.plan import UpOptions, make_plan
 from savo_cli.topics.broker import broker_settings
 from savo_contracts.topics import SERVICES
 from tests.parts.addresses import free_port
@@ -40,6 +40,8 @@ def test_services_that_savo_up_does_not_run_are_optional_for_topics_lag() -> Non
 def test_only_with_one_process_the_trainer_is_optional(
     tmp_path: Path,
 ) -> None:
-    small, full = (_plan(UpOptions(free_port(), tmp_path, one_process=one_process)) for one_process in (True, False))
+    small, full = (
+        make_plan(UpOptions(free_port(), tmp_path, one_process=one_process)) for one_process in (True, False)
+    )
     assert small.environment["SAVO_OPTIONAL_SERVICES"] == "trainer"
     assert "SAVO_OPTIONAL_SERVICES" not in full.environment

@@ -7,11 +7,9 @@ import json
 import os
 import shutil
 import signal
-import socket
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -19,10 +17,9 @@ import httpx2
 import typer
 from rich.console import Console
 
+from savo_cli.start.plan import HOST, STANDIN_PROVIDERS, Plan, UpOptions, free_port, make_plan
 from savo_cli.start.preflight import WrongSettingError, check_settings, error_text, locked_data_folder
 from savo_cli.start.processes import ProcessFailedError, ProcessSpec, SupervisedProcess
-from savo_contracts.topics import SERVICES
-from savo_providers.catalogue import PROVIDERS
 from savo_runtime.errors import FatalError
 from savo_runtime.messaging.kafka.embedded import MAX_PARTITIONS, EmbeddedBroker
 
@@ -30,23 +27,6 @@ __all__ = ["UpOptions", "run", "up"]
 
 READY_SECONDS = 90.0
 POLL_SECONDS = 0.2
-HOST = "127.0.0.1"
-LOOPBACK = (HOST, "localhost", "::1")
-
-# A host for one process has no memory for a training run: the trainer runs on another machine with the same Kafka.
-NOT_IN_ONE_PROCESS = ("trainer",)
-
-STANDIN_PROVIDERS = tuple(provider for provider in PROVIDERS if provider.standin_path is not None)
-"""Providers that the stand-in answers for."""
-
-# glibc keeps freed memory per thread, and many threads handle photos. With these settings it returns the memory: the
-# peak with 12-megapixel photos fell from 614 to 490 MB. ONNX Runtime is the engine that needs the least memory.
-SMALL_MEMORY_SETTINGS = {
-    "MALLOC_ARENA_MAX": "2",
-    "MALLOC_MMAP_THRESHOLD_": "131072",
-    "MALLOC_TRIM_THRESHOLD_": "131072",
-    "SAVO_DETECTION_ENGINE": "onnxruntime",
-}
 
 
 def up(
@@ -77,48 +57,6 @@ def up(
     raise typer.Exit(asyncio.run(run(options, Console())))
 
 
-@dataclass(frozen=True)
-class UpOptions:
-    """The options of `savo up`."""
-
-    port: int
-    data_dir: Path
-    kafka: str | None = None
-    standin: Path | None = None
-    standin_options: tuple[str, ...] = ()
-    one_process: bool = False
-    logs: bool = False
-
-
-@dataclass
-class Plan:
-    """The processes to start, with their environment and addresses."""
-
-    options: UpOptions
-    environment: dict[str, str]
-    rollout_port: int
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def gateway_url(self) -> str:
-        return f"http://{HOST}:{self.options.port}"
-
-    @property
-    def run_dir(self) -> Path:
-        return self.options.data_dir.resolve() / "run"
-
-    def groups(self) -> Iterator[tuple[str, ...]]:
-        """The services of each process. The gateway (known port) is first, rollout, which it calls, is next."""
-        if self.options.one_process:
-            yield ("gateway", "rollout", *(name for name in self.services if name not in ("gateway", "rollout")))
-        else:
-            yield from ((name,) for name in self.services)
-
-    @property
-    def services(self) -> tuple[str, ...]:
-        return tuple(name for name in SERVICES if not (self.options.one_process and name in NOT_IN_ONE_PROCESS))
-
-
 async def run(options: UpOptions, console: Console) -> int:
     """Run until SIGINT or SIGTERM. Returns 0 when stopped, 1 on failure, 2 for an invalid setting."""
     stop = asyncio.Event()
@@ -126,7 +64,7 @@ async def run(options: UpOptions, console: Console) -> int:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     try:
         async with AsyncExitStack() as stack:
-            plan = _plan(options)
+            plan = make_plan(options)
             await check_settings(plan.services, plan.environment)
             stack.enter_context(locked_data_folder(options.data_dir))
             _use_broker(plan, stack)
@@ -141,32 +79,6 @@ async def run(options: UpOptions, console: Console) -> int:
             soft_wrap=True,
         )
         return 2 if isinstance(error, WrongSettingError) else 1
-
-
-def _plan(options: UpOptions) -> Plan:
-    _require_free(options.port)
-    environment = dict(os.environ)
-    environment["SAVO_DATA_DIR"] = str(options.data_dir.resolve())
-    plan = Plan(options, environment, _free_port())
-    for name in ("SAVO_COLLECT_TRAINING_DATA", "SAVO_USE_CUSTOM_VISION"):
-        if name not in environment:
-            environment[name] = "true"
-            plan.notes.append(f"{name}=true")
-    if options.standin is not None:
-        if not options.standin.is_dir():
-            command = f"savo synthesize --count 60 --output {options.standin}"
-            raise FatalError(f"--standin {options.standin}: no such folder; create one with `{command}`")
-        environment |= {provider.key_variable: "stand-in" for provider in STANDIN_PROVIDERS}
-    host, auth = environment.get("SAVO_HTTP_HOST", HOST), environment.get("SAVO_AUTH")
-    if auth == "api_key" or (auth is None and host not in LOOPBACK):
-        plan.notes.append("every call needs an API key: savo keys create NAME --scope scans")
-    environment["SAVO_ROLLOUT_URL"] = f"http://{HOST}:{plan.rollout_port}"
-    if options.one_process:
-        plan.environment = (
-            SMALL_MEMORY_SETTINGS | {"SAVO_OPTIONAL_SERVICES": ",".join(NOT_IN_ONE_PROCESS)} | environment
-        )
-        plan.notes.append("no trainer: run `python -m savo_runtime trainer` on a machine with more memory")
-    return plan
 
 
 def _use_broker(plan: Plan, stack: AsyncExitStack) -> None:
@@ -188,7 +100,7 @@ async def _use_standin(plan: Plan, stack: AsyncExitStack, console: Console) -> N
     if folder is None:
         return
     # A fixed port, so that a restarted stand-in has the same address.
-    port = _free_port()
+    port = free_port()
     command = (
         sys.executable,
         "-m",
@@ -200,13 +112,13 @@ async def _use_standin(plan: Plan, stack: AsyncExitStack, console: Console) -> N
         *plan.options.standin_options,
     )
     process = SupervisedProcess(
-        ProcessSpec("stand-in", command, plan.environment, _log(plan, "stand-in")), _printer(console)
+        ProcessSpec("stand-in", command, plan.environment, plan.log("stand-in")), _printer(console)
     )
     task = asyncio.create_task(process.run())
     stack.push_async_callback(_end, task)
     stack.push_async_callback(process.stop)
     url = f"http://{HOST}:{port}"
-    await _wait_for(["stand-in"], lambda _: f"{url}/livez", [task], _logs_folder(plan))
+    await _wait_for(["stand-in"], lambda _: f"{url}/livez", [task], plan.logs_dir)
     plan.environment |= {
         provider.base_url_variables[0]: f"{url}{provider.standin_path}" for provider in STANDIN_PROVIDERS
     }
@@ -222,7 +134,7 @@ async def _run(plan: Plan, stop: asyncio.Event, console: Console) -> int:
     try:
         ready = asyncio.create_task(
             _wait_for(
-                plan.services, lambda name: (url := _url_of(plan, name)) and f"{url}/readyz", tasks, _logs_folder(plan)
+                plan.services, lambda name: (url := _url_of(plan, name)) and f"{url}/readyz", tasks, plan.logs_dir
             )
         )
         await asyncio.wait([ready, stopped], return_when=asyncio.FIRST_COMPLETED)
@@ -259,7 +171,7 @@ def _spec(plan: Plan, group: tuple[str, ...]) -> ProcessSpec:
         name,
         (sys.executable, "-m", "savo_runtime", *group),
         plan.environment | ports,
-        _log(plan, name),
+        plan.log(name),
         echo=plan.options.logs,
     )
 
@@ -302,23 +214,6 @@ async def _ask(client: httpx2.AsyncClient, url: str) -> str:
     return "" if answer.status_code == httpx2.codes.OK else answer.text[:300]
 
 
-def _require_free(port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError as error:
-            raise FatalError(
-                f"port {port} is in use; end the process that uses it, or choose another with --port"
-            ) from error
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
-
-
 async def _end(task: asyncio.Task[None]) -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
@@ -326,14 +221,6 @@ async def _end(task: asyncio.Task[None]) -> None:
 
 def _printer(console: Console) -> Callable[[str], None]:
     return lambda line: console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
-
-
-def _log(plan: Plan, name: str) -> Path:
-    return _logs_folder(plan) / f"{name}.log"
-
-
-def _logs_folder(plan: Plan) -> Path:
-    return plan.options.data_dir.resolve() / "logs"
 
 
 def _up_file(plan: Plan) -> Path:
