@@ -18,6 +18,9 @@ demo: ## run the whole flywheel on generated kitchen scenes (DEMO_PHOTOS=DIR, DE
 	@scripts/install --no-dev $(if $(filter 0,$(DEMO_TRAIN)),,--extra yolo)
 	@$(RUN)/savo demo
 
+# Both can be set to false in the environment.
+up: export SAVO_COLLECT_TRAINING_DATA ?= true
+up: export SAVO_USE_CUSTOM_VISION ?= true
 up: ## start everything on this machine; without GOOGLE_API_KEY a stand-in answers
 	@scripts/install --no-dev --extra yolo
 	@if [ -n "$$GOOGLE_API_KEY" ]; then exec $(RUN)/savo up; else \

@@ -45,3 +45,42 @@ def test_only_with_one_process_the_trainer_is_optional(
     )
     assert small.environment["SAVO_OPTIONAL_SERVICES"] == "trainer"
     assert "SAVO_OPTIONAL_SERVICES" not in full.environment
+
+
+@pytest.mark.parametrize(
+    ("variables", "host", "notes"),
+    [
+        ({}, "127.0.0.1", ["no samples are collected"]),
+        ({"SAVO_COLLECT_TRAINING_DATA": "true"}, "127.0.0.1", ["SAVO_COLLECT_TRAINING_DATA=true"]),
+        ({"PORT": "10000"}, "0.0.0.0", ["listens on 0.0.0.0 (this host sets PORT or RENDER)", "needs an API key"]),
+        ({"RENDER": "true"}, "0.0.0.0", ["/training/stats is open", "an app that sends no key is refused"]),
+        ({"RENDER": "true", "SAVO_APP_ANONYMOUS": "true"}, "0.0.0.0", ["an app that sends no key is let in"]),
+        ({"RENDER": "true", "SAVO_AUTH": "jwt"}, "0.0.0.0", ["needs a token of the sign-in service"]),
+        ({"RENDER": "true", "SAVO_AUTH": "none"}, "0.0.0.0", ["everyone who reaches this address may call"]),
+        ({"PORT": "10000", "SAVO_HTTP_HOST": "127.0.0.1"}, "127.0.0.1", ["no samples are collected"]),
+        ({"SAVO_HTTP_HOST": "0.0.0.0"}, "0.0.0.0", ["listens on 0.0.0.0 (SAVO_HTTP_HOST)"]),
+    ],
+)
+def test_a_hosting_platform_opens_the_address_and_a_key_is_needed_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], host: str, notes: list[str]
+) -> None:
+    names = (
+        "PORT",
+        "RENDER",
+        "SAVO_HTTP_HOST",
+        "SAVO_AUTH",
+        "SAVO_APP_ANONYMOUS",
+        "SAVO_COLLECT_TRAINING_DATA",
+        "SAVO_USE_CUSTOM_VISION",
+    )
+    for name in names:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    plan = make_plan(UpOptions(free_port(), tmp_path))
+    assert plan.host == host
+    assert "SAVO_USE_CUSTOM_VISION" not in plan.environment, "savo up sets no variable of the owner"
+    assert plan.environment.get("SAVO_COLLECT_TRAINING_DATA") == variables.get("SAVO_COLLECT_TRAINING_DATA")
+    text = "; ".join(plan.notes)
+    for note in notes:
+        assert note in text

@@ -17,6 +17,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from savo_cli.start import processes
 from savo_cli.start.preflight import locked_data_folder, wrong_model_path
 from savo_cli.start.processes import ProcessFailedError, ProcessSpec, SupervisedProcess
 from savo_runtime.errors import FatalError
@@ -61,7 +62,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def running(folder: Path) -> Iterator[subprocess.Popen[str]]:
     assert savo(folder, "synthesize", "--count", "3", "--output", "truth").returncode == 0
     arguments = ["up", "--port", str(free_port()), "--standin", "truth", "--standin-option=--latency-scale=0.05"]
-    environment = os.environ | {"SAVO_DATA_DIR": str(folder / "data")}
+    environment = os.environ | {"SAVO_DATA_DIR": str(folder / "data"), "SAVO_COLLECT_TRAINING_DATA": "true"}
     with (folder / "up.log").open("w") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "savo_cli", *arguments],
@@ -214,6 +215,7 @@ def test_a_missing_model_file_stops_the_start_if_custom_vision_is_on(
     (tmp_path / "best.pt").touch()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GOOGLE_API_KEY", "a-key")
+    monkeypatch.setenv("SAVO_USE_CUSTOM_VISION", "true")
     monkeypatch.setenv("SAVO_CUSTOM_VISION_MODEL_PATH", value)
     refused = savo(tmp_path, "up", "--port", str(free_port()))
     output = (refused.stdout + refused.stderr).strip()
@@ -270,3 +272,27 @@ async def test_a_process_that_fails_five_times_in_a_row_is_not_restarted(tmp_pat
     with pytest.raises(ProcessFailedError, match="exit code 1"):
         await asyncio.wait_for(SupervisedProcess(spec, reported.append).run(), 60)
     assert len(reported) == 4, "each restart is reported"
+
+
+async def test_a_slow_start_that_fails_counts_until_the_process_was_ready(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "SHORT_RUN_SECONDS", 0.0)
+    monkeypatch.setattr(processes, "FIRST_PAUSE_SECONDS", 0.0)
+    script = "print('the folder has no photos'); raise SystemExit(1)"
+    spec = ProcessSpec("stand-in", (sys.executable, "-c", script), os.environ, tmp_path / "stand-in.log")
+    reported: list[str] = []
+    with pytest.raises(ProcessFailedError, match="the folder has no photos"):
+        await asyncio.wait_for(SupervisedProcess(spec, reported.append).run(), 60)
+    assert reported == ["stand-in ended with exit code 1 and is restarted: the folder has no photos"] * 4
+
+
+def test_a_folder_without_class_names_stops_the_start_with_its_reason(tmp_path: Path) -> None:
+    (tmp_path / "truth/images").mkdir(parents=True)
+    started = time.monotonic()
+    refused = savo(tmp_path, "up", "--port", str(free_port()), "--standin", "truth")
+    assert refused.returncode == 1
+    output = refused.stdout + refused.stderr
+    assert "truth has no class names: add a classes.txt" in output
+    assert "restarted" not in output
+    assert time.monotonic() - started < START_SECONDS

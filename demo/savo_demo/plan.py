@@ -121,6 +121,7 @@ class Plan:
         return {
             "SAVO_COLLECT_TRAINING_DATA": "true",
             "SAVO_USE_CUSTOM_VISION": "true",
+            "SAVO_HTTP_HOST": "127.0.0.1",
             "SAVO_RATE_LIMIT_PER_MINUTE": "0",
             "SAVO_TRAINING_THRESHOLD": str(self.threshold if self.train else 1_000_000),
             "SAVO_TRAIN_MODEL": str(self.network),

@@ -17,6 +17,8 @@ from typing import Any
 from tests.parts.addresses import free_port
 
 START_WITHIN = 400.0
+MAKE_UP = {"SAVO_COLLECT_TRAINING_DATA": "true", "SAVO_USE_CUSTOM_VISION": "true"}
+"""What `make up` sets."""
 STOP_WITHIN = 120.0
 
 
@@ -54,7 +56,10 @@ class Wheel:
 def running_wheel(
     data_dir: Path, truth: Path, settings: Mapping[str, str], *arguments: str, latency_scale: float = 0.1
 ) -> Iterator[Wheel]:
-    """`savo up --standin TRUTH` when it is ready. At the end, SIGTERM must stop it with exit code 0."""
+    """`savo up --standin TRUTH` with the settings of `make up`, when it is ready.
+
+    At the end, SIGTERM must stop it with exit code 0.
+    """
     port = free_port()
     command = [sys.executable, "-m", "savo_cli", "up", "--port", str(port), "--data-dir", str(data_dir)]
     command += ["--standin", str(truth), *arguments]
@@ -65,7 +70,11 @@ def running_wheel(
     log = data_dir.parent / f"{data_dir.name}.up.log"
     with log.open("wb") as out:
         process = subprocess.Popen(
-            command, env=clean | dict(settings), stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL
+            command,
+            env=clean | MAKE_UP | dict(settings),
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
         )
     try:
         _wait_until_up(process, data_dir, log)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,10 +13,13 @@ from savo_contracts.topics import SERVICES
 from savo_providers.catalogue import PROVIDERS
 from savo_runtime.errors import FatalError
 
-__all__ = ["HOST", "STANDIN_PROVIDERS", "Plan", "UpOptions", "free_port", "make_plan"]
+__all__ = ["HOST", "STANDIN_PROVIDERS", "Plan", "UpOptions", "free_port", "is_on", "make_plan"]
 
 HOST = "127.0.0.1"
 LOOPBACK = (HOST, "localhost", "::1")
+EVERY_ADDRESS = "0.0.0.0"  # noqa: S104 - what hosting platforms require
+
+_ON = {"1", "true", "t", "yes", "y", "on"}
 
 # A host for one process has no memory for a training run: the trainer runs on another machine with the same Kafka.
 NOT_IN_ONE_PROCESS = ("trainer",)
@@ -60,6 +64,16 @@ class Plan:
         return f"http://{HOST}:{self.options.port}"
 
     @property
+    def host(self) -> str:
+        """The address that the gateway listens on.
+
+        A hosting platform that sets PORT, or RENDER, routes to the machine's own address instead of the loopback one.
+        """
+        given = self.environment.get("SAVO_HTTP_HOST")
+        is_hosted = bool(self.environment.get("PORT")) or is_on(self.environment, "RENDER")
+        return given or (EVERY_ADDRESS if is_hosted else HOST)
+
+    @property
     def run_dir(self) -> Path:
         return self.options.data_dir.resolve() / "run"
 
@@ -85,22 +99,16 @@ class Plan:
 
 def make_plan(options: UpOptions) -> Plan:
     """Raises `FatalError` when the port is in use or the stand-in's folder is missing."""
-    _require_free(options.port)
     environment = dict(os.environ)
     environment["SAVO_DATA_DIR"] = str(options.data_dir.resolve())
     plan = Plan(options, environment, free_port())
-    for name in ("SAVO_COLLECT_TRAINING_DATA", "SAVO_USE_CUSTOM_VISION"):
-        if name not in environment:
-            environment[name] = "true"
-            plan.notes.append(f"{name}=true")
+    _require_free(plan.host, options.port)
+    plan.notes += [_collection_note(environment), *_access_notes(plan)]
     if options.standin is not None:
         if not options.standin.is_dir():
             command = f"savo synthesize --count 60 --output {options.standin}"
             raise FatalError(f"--standin {options.standin}: no such folder; create one with `{command}`")
         environment |= {provider.key_variable: "stand-in" for provider in STANDIN_PROVIDERS}
-    host, auth = environment.get("SAVO_HTTP_HOST", HOST), environment.get("SAVO_AUTH")
-    if auth == "api_key" or (auth is None and host not in LOOPBACK):
-        plan.notes.append("every call needs an API key: savo keys create NAME --scope scans")
     environment["SAVO_ROLLOUT_URL"] = f"http://{HOST}:{plan.rollout_port}"
     if options.one_process:
         plan.environment = (
@@ -110,12 +118,44 @@ def make_plan(options: UpOptions) -> Plan:
     return plan
 
 
-def _require_free(port: int) -> None:
-    with socket.socket() as probe:
+def _collection_note(environment: Mapping[str, str]) -> str:
+    if is_on(environment, "SAVO_COLLECT_TRAINING_DATA"):
+        return "SAVO_COLLECT_TRAINING_DATA=true"
+    return "no samples are collected: SAVO_COLLECT_TRAINING_DATA is not true"
+
+
+def _access_notes(plan: Plan) -> Iterator[str]:
+    """Where the gateway listens if others can reach it, and who may call."""
+    environment, is_public = plan.environment, plan.host not in LOOPBACK
+    if is_public:
+        reason = "SAVO_HTTP_HOST" if environment.get("SAVO_HTTP_HOST") else "this host sets PORT or RENDER"
+        yield f"listens on {plan.host} ({reason})"
+    auth = environment.get("SAVO_AUTH") or ("api_key" if is_public else "none")
+    if auth == "api_key":
+        yield "every call needs an API key: savo keys create NAME --scope scans"
+    elif auth == "jwt":
+        yield "every call needs a token of the sign-in service, or an API key"
+    elif is_public:
+        yield "SAVO_AUTH=none: everyone who reaches this address may call"
+    if auth != "none":
+        yield "/training/stats is open"
+        is_open = is_on(environment, "SAVO_APP_ANONYMOUS")
+        yield f"an app that sends no key is {'let in' if is_open else 'refused'} (SAVO_APP_ANONYMOUS)"
+
+
+def is_on(environment: Mapping[str, str], name: str) -> bool:
+    """Whether a variable is true, in any form that the settings accept."""
+    return environment.get(name, "").strip().lower() in _ON
+
+
+def _require_free(host: str, port: int) -> None:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((HOST, port))
+            probe.bind((host, port))
         except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise FatalError(f"SAVO_HTTP_HOST={host}: cannot listen on this address: {error.strerror}") from error
             raise FatalError(
                 f"port {port} is in use; end the process that uses it, or choose another with --port"
             ) from error

@@ -12,13 +12,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from savo_cli.start.plan import is_on
 from savo_runtime.errors import FatalError
 
 __all__ = ["MODEL_PATH", "WrongSettingError", "check_settings", "error_text", "locked_data_folder", "wrong_model_path"]
 
 MODEL_PATH = "SAVO_CUSTOM_VISION_MODEL_PATH"
-
-_ON = {"1", "true", "t", "yes", "y", "on"}
 
 _SUBFOLDERS = ("db", "logs", "objects", "run")
 """Folders that the services write to. Without this check a missing permission would appear only in their logs."""
@@ -54,11 +53,7 @@ def wrong_model_path(environment: Mapping[str, str]) -> str:
     Vision itself starts without the file, so that a restarted machine serves scans. Only a start by hand reports it.
     """
     value = environment.get(MODEL_PATH, "")
-    if (
-        not value
-        or value.startswith(("s3://", "models:"))
-        or environment.get("SAVO_USE_CUSTOM_VISION", "").lower() not in _ON
-    ):
+    if not value or value.startswith(("s3://", "models:")) or not is_on(environment, "SAVO_USE_CUSTOM_VISION"):
         return ""
     path = Path(value)
     onnx = path.with_suffix(".onnx") if path.suffix == ".pt" else path

@@ -16,7 +16,7 @@ from pathlib import Path
 __all__ = ["ProcessFailedError", "ProcessSpec", "SupervisedProcess"]
 
 SHORT_RUN_SECONDS = 10.0
-MAX_SHORT_RUNS = 5
+MAX_FAILED_STARTS = 5
 STOP_SECONDS = 20.0
 FIRST_PAUSE_SECONDS = 0.2
 LAST_LINES = 5
@@ -58,24 +58,32 @@ class SupervisedProcess:
         self._process: asyncio.subprocess.Process | None = None
         self._lines: deque[str] = deque(maxlen=LAST_LINES)
         self._stopping = False
+        self._was_ready = False
+
+    def mark_ready(self) -> None:
+        """From now on, only runs of less than ten seconds count as failed starts."""
+        self._was_ready = True
 
     async def run(self) -> None:
         """Run until `stop`.
 
-        Raises `ProcessFailedError` after a fatal exit code, or after five runs in a row of less than ten seconds.
+        Raises `ProcessFailedError` after a fatal exit code, or after five failed starts in a row: runs that end before
+        `mark_ready`, however long the start takes on a busy machine, or within ten seconds.
         """
         clock = asyncio.get_running_loop().time
-        short_runs = 0
+        failed_starts = 0
         while True:
             started = clock()
             code = await self._run_once()
             if self._stopping:
                 return
-            short_runs = short_runs + 1 if clock() - started < SHORT_RUN_SECONDS else 0
-            if code in self.spec.fatal_codes or short_runs >= MAX_SHORT_RUNS:
+            is_failed = not self._was_ready or clock() - started < SHORT_RUN_SECONDS
+            failed_starts = failed_starts + 1 if is_failed else 0
+            if code in self.spec.fatal_codes or failed_starts >= MAX_FAILED_STARTS:
                 raise ProcessFailedError(self.spec.name, code, tuple(self._lines), self.spec.log)
-            self._report(f"{self.spec.name} ended with {_ending(code)} and is restarted")
-            await asyncio.sleep(FIRST_PAUSE_SECONDS * 2**short_runs)
+            reason = f": {self._lines[-1].strip()}" if self._lines else ""
+            self._report(f"{self.spec.name} ended with {_ending(code)} and is restarted{reason}")
+            await asyncio.sleep(FIRST_PAUSE_SECONDS * 2**failed_starts)
 
     async def stop(self) -> None:
         """Send SIGTERM, and SIGKILL if the process still runs after twenty seconds."""

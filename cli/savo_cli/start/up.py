@@ -119,6 +119,7 @@ async def _use_standin(plan: Plan, stack: AsyncExitStack, console: Console) -> N
     stack.push_async_callback(process.stop)
     url = f"http://{HOST}:{port}"
     await _wait_for(["stand-in"], lambda _: f"{url}/livez", [task], plan.logs_dir)
+    process.mark_ready()
     plan.environment |= {
         provider.base_url_variables[0]: f"{url}{provider.standin_path}" for provider in STANDIN_PROVIDERS
     }
@@ -142,6 +143,8 @@ async def _run(plan: Plan, stop: asyncio.Event, console: Console) -> int:
             ready.cancel()
             return 0
         ready.result()
+        for process in processes:
+            process.mark_ready()
         _write_up_file(plan)
         console.print(
             f"savo is up: {plan.gateway_url} ({'; '.join(plan.notes)}) — Ctrl-C stops",
@@ -167,10 +170,12 @@ async def _run(plan: Plan, stop: asyncio.Event, console: Console) -> int:
 def _spec(plan: Plan, group: tuple[str, ...]) -> ProcessSpec:
     name = "+".join(group)
     ports = {"PORT": str(plan.options.port), "SAVO_HTTP_PORT": str(plan.rollout_port if "rollout" in group else 0)}
+    # Only the gateway is for other machines, unless SAVO_HTTP_HOST is set.
+    address = {"SAVO_HTTP_HOST": plan.host} if "gateway" in group else {}
     return ProcessSpec(
         name,
         (sys.executable, "-m", "savo_runtime", *group),
-        plan.environment | ports,
+        plan.environment | ports | address,
         plan.log(name),
         echo=plan.options.logs,
     )

@@ -21,8 +21,12 @@ from savo_demo.standin.app import StandIn, build_app
 from savo_demo.standin.error_model import ErrorModel
 from savo_demo.standin.truth_index import TruthIndex
 
+WRONG_USE = 2
+"""Exit code of a folder or port that cannot be used: a restart cannot help."""
+
 
 def main() -> int:
+    """Serve until SIGTERM or Ctrl-C."""
     arguments = _parser().parse_args()
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     index, model = TruthIndex(arguments.truth), _model(arguments)
@@ -31,7 +35,7 @@ def main() -> int:
         listener = _listen(arguments.host, arguments.port)
     except (DatasetError, OSError) as error:
         sys.stderr.write(f"the stand-in cannot start: {error}\n")
-        return 1
+        return WRONG_USE
     sys.stderr.write(model.description() + "\n")
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(_serve(StandIn(index, model), listener))
