@@ -145,6 +145,22 @@ COMMANDS: tuple[Command | Group, ...] = (
         "savo_cli.diagnose.doctor:doctor",
         "Check settings, dependencies and running services, and say what to fix. Exit 1 if something is wrong.",
     ),
+    Group(
+        "storage",
+        "Copies of the object folder in a bucket.",
+        (
+            Command(
+                "move",
+                "savo_cli.operate.storage:move",
+                "Copy the folder's objects to a bucket and print the variables to set; the product keeps running.",
+            ),
+            Command(
+                "sync",
+                "savo_cli.operate.storage:sync",
+                "Make a bucket a backup of the folder's objects: copy what is new, delete what was erased.",
+            ),
+        ),
+    ),
     Command(
         "backup",
         "savo_cli.operate.backup:backup",

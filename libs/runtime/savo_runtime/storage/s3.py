@@ -143,6 +143,20 @@ class S3Store:
             await asyncio.to_thread(fresh.unlink, missing_ok=True)
         return info
 
+    async def sha256(self, key: str) -> str:
+        """Read the object back, in chunks, and return the digest of its bytes. Raises `ObjectNotFoundError`."""
+        valid_key(key)
+
+        async def attempt(client: Any) -> str:
+            answer = await client.get_object(Bucket=self.bucket, Key=key)
+            digest = hashlib.sha256()
+            async with answer["Body"] as body:
+                while chunk := await body.read(_CHUNK):
+                    await asyncio.to_thread(digest.update, chunk)
+            return digest.hexdigest()
+
+        return await self._call(attempt, key)
+
     async def delete(self, key: str) -> None:
         valid_key(key)
         await self._call(lambda client: client.delete_object(Bucket=self.bucket, Key=key), key)
