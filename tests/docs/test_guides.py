@@ -7,7 +7,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,10 +15,12 @@ import pytest
 
 from savo_demo.drawing.scene_folder import write_scenes
 from savo_demo.drawing.scenes import draw_scenes
+from tests.parts.s3 import S3Server
 from tests.parts.wheel import Wheel, running_wheel
 
 ROOT = Path(__file__).parents[2]
 GUIDES = {path: path.read_text(encoding="utf-8") for path in (ROOT / "docs/deployment.md", ROOT / "docs/upgrading.md")}
+NOTHING: Mapping[str, str] = {}
 SAVO = [sys.executable, "-m", "savo_cli"]
 
 
@@ -61,7 +63,7 @@ def test_every_link_has_a_target() -> None:
 @pytest.mark.parametrize("line", sorted({line for _, line in LINES if line.startswith(("savo ", ".venv/bin/savo "))}))
 def test_a_savo_command_has_the_options_shown(line: str) -> None:
     arguments = line.split()[1:]
-    depth = 2 if arguments[0] in {"topics", "keys", "runs"} else 1
+    depth = 2 if arguments[0] in {"topics", "keys", "runs", "storage"} else 1
     shown = subprocess.run(
         [*SAVO, *arguments[:depth], "--help"],
         capture_output=True,
@@ -90,13 +92,13 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wheel]:
         yield running
 
 
-def run(line: str, data_dir: Path) -> subprocess.CompletedProcess[str]:
+def run(line: str, data_dir: Path, settings: Mapping[str, str] = NOTHING) -> subprocess.CompletedProcess[str]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("SAVO_", "R2_"))}
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     return subprocess.run(
         ["bash", "-c", line],
         cwd=data_dir.parent,
-        env=clean | {"SAVO_DATA_DIR": str(data_dir), "PATH": path},
+        env=clean | {"SAVO_DATA_DIR": str(data_dir), "PATH": path} | dict(settings),
         capture_output=True,
         text=True,
         check=False,
@@ -107,7 +109,9 @@ def run(line: str, data_dir: Path) -> subprocess.CompletedProcess[str]:
 @pytest.mark.slow
 def test_commands_for_a_running_product_succeed(wheel: Wheel) -> None:
     for block, line in LINES:
-        if block.needs or line.startswith(("make ", "python -m savo_runtime.migrate", "savo restore", "savo runs")):
+        if block.needs or line.startswith(
+            ("make ", "python -m savo_runtime.migrate", "savo restore", "savo runs", "savo storage")
+        ):
             continue  # `make` is tested with the README, the others below; `savo runs` needs a trainer
         done = run(line.replace("http://127.0.0.1:8000", wheel.url), wheel.data_dir)
         assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
@@ -141,3 +145,23 @@ def test_the_backup_commands_of_the_guide_work(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert (data_dir / "objects/models/card.md").read_text() == "a model"
     assert (data_dir / "db/gateway.sqlite3").stat().st_size > 0
+
+
+@pytest.mark.slow
+@pytest.mark.s3
+def test_the_storage_commands_of_the_guide_work(tmp_path: Path, moto_s3: S3Server) -> None:
+    data_dir = tmp_path / "savo"
+    (data_dir / "objects/models").mkdir(parents=True)
+    (data_dir / "objects/models/card.md").write_text("a model")
+    settings = {
+        "SAVO_S3_ENDPOINT_URL": moto_s3.endpoint_url,
+        "R2_ACCESS_KEY_ID": moto_s3.access_key_id,
+        "R2_SECRET_ACCESS_KEY": moto_s3.secret_access_key,
+    }
+    lines = [line for _, line in LINES if line.startswith("savo storage")]
+    assert {line.split()[2] for line in lines} == {"move", "sync"}
+    for line in lines:
+        here = re.sub(r"s3://\S+", f"s3://{moto_s3.bucket}", line)
+        done = run(here, data_dir, settings)
+        assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
+        assert f"to s3://{moto_s3.bucket}" in done.stdout

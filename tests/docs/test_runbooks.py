@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from savo_cli.commands import add_commands_of_others, app
 from tests.runbooks.pages import PAGES, PARTS, RUNBOOKS, Page
 
-GROUPS = {"dlq", "keys", "models", "rollout", "runs", "topics"}
+GROUPS = {"dlq", "keys", "models", "rollout", "runs", "storage", "topics"}
 """Groups of commands."""
 
 

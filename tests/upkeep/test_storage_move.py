@@ -134,9 +134,12 @@ def refusing_server(status: int, code: str) -> Iterator[str]:
     body = f"<Error><Code>{code}</Code><Message>no</Message></Error>".encode()
 
     class Refusing(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"  # the client asks with `Expect: 100-continue`
+
         def do_HEAD(self) -> None:
             is_bucket = self.path.strip("/").count("/") == 0
             self.send_response(200 if is_bucket else 404)
+            self.send_header("Content-Length", "0")
             self.end_headers()
 
         def do_PUT(self) -> None:

@@ -110,14 +110,19 @@ def _storage(figures: ServiceFigures) -> Finding:
         return Finding("storage", "wrong", found, _MAKE_ROOM)
     if figures.disk_free_bytes is not None and figures.disk_free_bytes < MIN_FREE_BYTES:
         return Finding(
-            "storage", "wrong", f"{found}; {size_text(figures.disk_free_bytes)} are free on the disk", _MAKE_ROOM
+            "storage", "wrong", f"{found}; {size_text(figures.disk_free_bytes)} are free on the disk", _FREE_THE_DISK
         )
     if limit and used >= NEARLY_FULL * limit:
         return Finding("storage", "note", found, _MAKE_ROOM)
     return Finding("storage", "ok", found)
 
 
-_MAKE_ROOM = "raise SAVO_STORAGE_LIMIT_GB, or move to a bucket: set the four R2_* variables (docs/deployment.md)"
+_MOVE = "move the objects to a bucket while the product runs (R2_*): savo storage move --to s3://BUCKET"
+_MAKE_ROOM = f"raise SAVO_STORAGE_LIMIT_GB, or {_MOVE}; steps in docs/runbooks/storage-nearly-full.md"
+_FREE_THE_DISK = (
+    "delete SAVO_DATA_DIR's old logs and weights of old models (models/ingredients/v*/weights.pt), lower "
+    f"SAVO_SCAN_RETENTION_DAYS, enlarge the disk, or {_MOVE}; steps in docs/runbooks/storage-nearly-full.md"
+)
 
 
 def _storage_cost(stored_gb: float) -> Finding:

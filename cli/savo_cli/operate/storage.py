@@ -35,9 +35,7 @@ Overwrite = Annotated[
 @reported_errors(StorageFullError)
 def move(to: To, overwrite: Overwrite = False, as_json: AsJson = False) -> None:
     """Copy the folder's objects to a bucket and print the variables to set; the product keeps running.
-
-    The same command continues an interrupted copy, and after the restart copies what was written until then. Nothing in
-    the folder is deleted. Exit 3 if the bucket has other versions of some objects.
+    Exit 3 if the bucket has other versions of some objects.
     """
     settings, report = _copy(to, is_backup=False, overwrite=overwrite, as_json=as_json)
     _finish(report, settings, _next_steps(settings, report), as_json=as_json)
@@ -45,8 +43,7 @@ def move(to: To, overwrite: Overwrite = False, as_json: AsJson = False) -> None:
 
 @reported_errors(StorageFullError)
 def sync(to: To, overwrite: Overwrite = False, as_json: AsJson = False) -> None:
-    """Make a bucket a backup of the folder's objects: copy what is new, and delete copies of what was erased.
-
+    """Make a bucket a backup of the folder's objects: copy what is new, and delete what was erased.
     Exit 3 if the bucket has other versions of some objects.
     """
     settings, report = _copy(to, is_backup=True, overwrite=overwrite, as_json=as_json)

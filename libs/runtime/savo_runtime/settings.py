@@ -173,7 +173,9 @@ class RuntimeSettings(BaseSettings):
     )
 
     http_host: str = Field(
-        "127.0.0.1", validation_alias="SAVO_HTTP_HOST", description="Address that the service listens on."
+        "127.0.0.1",
+        validation_alias="SAVO_HTTP_HOST",
+        description="Address that the service listens on; `savo up` uses 0.0.0.0 where the host sets PORT or RENDER.",
     )
     http_port: int = Field(
         0,

@@ -150,8 +150,8 @@ class S3Store:
         async def attempt(client: Any) -> str:
             answer = await client.get_object(Bucket=self.bucket, Key=key)
             digest = hashlib.sha256()
-            async with answer["Body"] as body:
-                while chunk := await body.read(_CHUNK):
+            async with answer["Body"]:
+                while chunk := await answer["Body"].read(_CHUNK):
                     await asyncio.to_thread(digest.update, chunk)
             return digest.hexdigest()
 
