@@ -55,7 +55,7 @@ class Gateway:
         self, url: str | None = None, key: str | None = None, *, transport: httpx2.BaseTransport | None = None
     ) -> None:
         here = read_up_file() or {}
-        self.url = (url or here.get("gateway_url") or DEFAULT_URL).rstrip("/")
+        self.url = _with_scheme(url or here.get("gateway_url") or DEFAULT_URL).rstrip("/")
         headers = {"X-API-Key": key} if key else {}
         self._client = httpx2.Client(
             base_url=self.url, timeout=_SECONDS, headers=headers, transport=transport, trust_env=False
@@ -95,6 +95,11 @@ class Gateway:
         if answer.is_success:
             return _document(answer)
         raise _refusal(answer)
+
+
+def _with_scheme(url: str) -> str:
+    """Render's reference to another service is HOST:PORT."""
+    return url if "://" in url or ":" not in url else f"http://{url}"
 
 
 def _refusal(answer: httpx2.Response) -> RefusedError:

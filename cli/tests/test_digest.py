@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import ssl
 import subprocess
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +26,7 @@ from cli.tests.conftest import Savo
 from cli.tests.small_gateway import SmallGateway
 from savo_cli.weekly.mail import MailServer
 from savo_cli.weekly.render import as_html, as_text, build_content
+from savo_cli.weekly.schedule import DigestSender
 from savo_runtime.command_line.output import CommandError
 from tests.parts.addresses import free_port
 from tests.parts.parts_table import record
@@ -453,3 +456,36 @@ def test_an_invalid_server_url_is_refused_without_showing_it(url: str) -> None:
 def test_the_default_ports_are_the_standard_ones() -> None:
     urls = ("smtp://h", "smtp://u:p@h", "smtps://u:p@h", "smtp://h:1025")
     assert [MailServer.of(url).port for url in urls] == [25, 587, 465, 1025]
+
+
+@pytest.mark.slow
+async def test_savo_up_sends_it_with_a_key_that_is_revoked_afterwards(
+    savo: Savo, figures: SmallGateway, week: str, inbox: Inbox, configure_mail: Any, tmp_path: Path
+) -> None:
+    environment = dict(os.environ) | {"SAVO_DATA_DIR": str(tmp_path / "savo")}
+    with smtp_server(inbox) as port:
+        configure_mail(f"smtp://127.0.0.1:{port}")
+        environment |= {name: os.environ[name] for name in ("SMTP_URL", "SAVO_DIGEST_TO", "SAVO_DIGEST_FROM")}
+        assert await DigestSender(figures.url, environment, needs_key=True)() == ""
+    assert [mail["Message-ID"] for mail in inbox.mails] == [f"<savo-digest-{week}@example.com>"]
+    headers = [{name.lower(): value for name, value in request[3].items()} for request in figures.requests]
+    assert len({each["x-api-key"] for each in headers}) == 1
+    listed = subprocess.run(
+        [sys.executable, "-m", "savo_cli", "keys", "list", "--json"],
+        env=environment,
+        capture_output=True,
+        check=True,
+    )
+    (key,) = json.loads(listed.stdout)
+    assert (key["name"], key["scopes"]) == ("weekly digest", ["ops", "training"])
+    assert key["revoked_at"] is not None
+
+
+@pytest.mark.slow
+async def test_an_error_of_the_mail_server_is_returned_in_one_line(
+    figures: SmallGateway, week: str, configure_mail: Any
+) -> None:
+    configure_mail("smtp://127.0.0.1:1")
+    error = await DigestSender(figures.url, dict(os.environ), needs_key=False)()
+    assert "check host, port and smtp/smtps in SMTP_URL" in error
+    assert claims(figures)[-1][0] == "DELETE"

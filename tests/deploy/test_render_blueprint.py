@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 import yaml
 
+from savo_cli.gateway import Gateway
+from savo_cli.weekly.settings import DigestSettings
 from savo_contracts.topics import SERVICES
 from savo_runtime.settings import installed_settings, known_variables
 
@@ -28,7 +30,7 @@ SERVICE_KEYS = set(
     "type name runtime repo branch rootDir plan region numInstances scaling buildCommand startCommand preDeployCommand"
     " dockerCommand dockerContext dockerfilePath registryCredential image healthCheckPath maxShutdownDelaySeconds"
     " envVars disk domains autoDeployTrigger autoDeploy buildFilter initialDeployHook previews ipAllowList"
-    " renderSubdomainPolicy".split()
+    " renderSubdomainPolicy schedule".split()
 )
 ONLY_WEB = {"healthCheckPath", "domains", "renderSubdomainPolicy", "ipAllowList"}
 DATABASE_KEYS = set(
@@ -39,6 +41,8 @@ PLANS = {"free", "starter", "standard", "pro", "pro plus", "pro max", "pro ultra
 DATABASE_PLAN = re.compile(r"free|basic-(256mb|1gb|4gb)|(pro|accelerated)-\d+gb")
 SOURCES = {"value", "generateValue", "sync", "fromService", "fromDatabase", "fromGroup"}
 RENDER_VARIABLES = {"PYTHON_VERSION"}
+COMMAND_VARIABLES = {"SAVO_URL", "SAVO_API_KEY"}
+"""Options of `savo` commands (savo_cli.options)."""
 SECRET = re.compile(r"KEY|SECRET|PASSWORD|DATABASE_URL|ACCOUNT_ID|USERNAME")
 
 EACH_BLUEPRINT = pytest.mark.parametrize("blueprint", BLUEPRINTS.values(), ids=BLUEPRINTS)
@@ -81,6 +85,7 @@ def test_a_blueprint_has_only_fields_that_render_knows(blueprint: dict[str, Any]
         assert service["type"] == "web" or not service.keys() & ONLY_WEB
         assert {"name", "runtime", "buildCommand", "startCommand"} <= service.keys()
         assert service["plan"] in PLANS
+        assert ("schedule" in service) == (service["type"] == "cron")
         assert 1 <= service.get("maxShutdownDelaySeconds", 30) <= 300
         if disk := service.get("disk"):
             assert disk.keys() == {"name", "mountPath", "sizeGB"}
@@ -93,7 +98,7 @@ def test_a_blueprint_has_only_fields_that_render_knows(blueprint: dict[str, Any]
 
 @EACH_BLUEPRINT
 def test_every_variable_is_a_setting_of_the_product_and_has_one_source(blueprint: dict[str, Any]) -> None:
-    known = known_variables(installed_settings().values()) | RENDER_VARIABLES
+    known = known_variables([*installed_settings().values(), DigestSettings]) | RENDER_VARIABLES | COMMAND_VARIABLES
     for variable in all_variables(blueprint):
         assert variable["key"] in known
         assert len(variable.keys() & SOURCES) == 1
@@ -157,7 +162,8 @@ def assert_runs(command: list[str]) -> None:
 
 
 def test_each_service_is_deployed_once_and_only_the_gateway_is_public() -> None:
-    assert {service["startCommand"].split()[-1] for service in FULL["services"]} == set(SERVICES)
+    running = [service for service in FULL["services"] if service["type"] != "cron"]
+    assert sorted(service["startCommand"].split()[-1] for service in running) == sorted(SERVICES)
     assert [service["name"] for service in FULL["services"] if service["type"] == "web"] == ["savo-gateway"]
     assert all(database["ipAllowList"] == [] for database in FULL["databases"])
 
@@ -167,6 +173,22 @@ def test_only_the_trainer_has_a_disk_and_torch() -> None:
     assert [service["name"] for service in FULL["services"] if "yolo" in service["buildCommand"]] == ["savo-trainer"]
     trainer = services(FULL)["savo-trainer"]
     assert own_variables(trainer)["SAVO_DATA_DIR"]["value"].startswith(trainer["disk"]["mountPath"])
+
+
+def test_the_digest_runs_once_a_week_with_its_mail_server_and_the_gateways_address(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    digest = services(FULL)["savo-digest"]
+    assert re.fullmatch(r"\d+ \d+ \* \* [0-6]", digest["schedule"])
+    assert own_variables(digest)["SAVO_URL"]["fromService"]["name"] == "savo-gateway"
+    given = environment(FULL, "savo-digest") | {
+        "SAVO_DIGEST_TO": "owner@example.com",
+        "SAVO_PUBLIC_URL": "https://savo.example.com",
+    }
+    with_only(given, monkeypatch)
+    assert DigestSettings().recipients == ["owner@example.com"]
+    with Gateway("savo-gateway:10000") as gateway:
+        assert gateway.url == "http://savo-gateway:10000", "Render's reference has no scheme"
 
 
 @pytest.mark.parametrize("name", SERVICES)

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from savo_cli.weekly.schedule import is_configured
 from savo_contracts.topics import SERVICES
 from savo_providers.catalogue import PROVIDERS
 from savo_runtime.errors import FatalError
@@ -74,6 +75,11 @@ class Plan:
         return given or (EVERY_ADDRESS if is_hosted else HOST)
 
     @property
+    def auth(self) -> str:
+        """The gateway's SAVO_AUTH: as set, or its default for the address."""
+        return self.environment.get("SAVO_AUTH") or ("none" if self.host in LOOPBACK else "api_key")
+
+    @property
     def run_dir(self) -> Path:
         return self.options.data_dir.resolve() / "run"
 
@@ -115,6 +121,8 @@ def make_plan(options: UpOptions) -> Plan:
             SMALL_MEMORY_SETTINGS | {"SAVO_OPTIONAL_SERVICES": ",".join(NOT_IN_ONE_PROCESS)} | environment
         )
         plan.notes.append("no trainer: run `python -m savo_runtime trainer` on a machine with more memory")
+    if is_configured(environment):
+        plan.notes.append(f"sends the weekly digest to {environment['SAVO_DIGEST_TO']} on Monday, 07:00 UTC")
     return plan
 
 
@@ -130,14 +138,13 @@ def _access_notes(plan: Plan) -> Iterator[str]:
     if is_public:
         reason = "SAVO_HTTP_HOST" if environment.get("SAVO_HTTP_HOST") else "this host sets PORT or RENDER"
         yield f"listens on {plan.host} ({reason})"
-    auth = environment.get("SAVO_AUTH") or ("api_key" if is_public else "none")
-    if auth == "api_key":
+    if plan.auth == "api_key":
         yield "every call needs an API key: savo keys create NAME --scope scans"
-    elif auth == "jwt":
+    elif plan.auth == "jwt":
         yield "every call needs a token of the sign-in service, or an API key"
     elif is_public:
         yield "SAVO_AUTH=none: everyone who reaches this address may call"
-    if auth != "none":
+    if plan.auth != "none":
         yield "/training/stats is open"
         is_open = is_on(environment, "SAVO_APP_ANONYMOUS")
         yield f"an app that sends no key is {'let in' if is_open else 'refused'} (SAVO_APP_ANONYMOUS)"

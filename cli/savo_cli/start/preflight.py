@@ -13,6 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from savo_cli.start.plan import is_on
+from savo_cli.weekly.mail import MailServer
+from savo_cli.weekly.schedule import is_configured
+from savo_runtime.command_line.output import CommandError
 from savo_runtime.errors import FatalError
 
 __all__ = ["MODEL_PATH", "WrongSettingError", "check_settings", "error_text", "locked_data_folder", "wrong_model_path"]
@@ -43,7 +46,7 @@ async def check_settings(services: Sequence[str], environment: Mapping[str, str]
     _, output = await process.communicate()
     if process.returncode:
         raise WrongSettingError(output.decode(errors="replace").strip().removeprefix("savo: "))
-    if wrong := wrong_model_path(environment):
+    if wrong := wrong_model_path(environment) or _wrong_digest_settings(environment):
         raise WrongSettingError(wrong)
 
 
@@ -64,6 +67,20 @@ def wrong_model_path(environment: Mapping[str, str]) -> str:
         return f"{problem}; run: savo models export {path}"
     allowed = "the path of an ONNX file, s3://BUCKET/KEY, or models:/ingredients@champion"
     return f"{MODEL_PATH}={value!r} makes no sense: there is no file {onnx.resolve()}; allowed is {allowed}"
+
+
+def _wrong_digest_settings(environment: Mapping[str, str]) -> str:
+    """The problem with SMTP_URL or SAVO_DIGEST_TO if both are set; empty if there is none."""
+    if not is_configured(environment):
+        return ""
+    try:
+        MailServer.of(environment["SMTP_URL"])
+    except CommandError as error:
+        return str(error)
+    recipients = environment["SAVO_DIGEST_TO"]
+    if all("@" in address for address in filter(None, (part.strip() for part in recipients.split(",")))):
+        return ""
+    return f"SAVO_DIGEST_TO={recipients!r} makes no sense: allowed is a mail address, or several: NAME@HOST,NAME@HOST"
 
 
 @contextmanager

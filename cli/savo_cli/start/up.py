@@ -20,8 +20,10 @@ from rich.console import Console
 from savo_cli.start.plan import HOST, STANDIN_PROVIDERS, Plan, UpOptions, free_port, make_plan
 from savo_cli.start.preflight import WrongSettingError, check_settings, error_text, locked_data_folder
 from savo_cli.start.processes import ProcessFailedError, ProcessSpec, SupervisedProcess
+from savo_cli.weekly.schedule import DigestSender, WeeklySchedule, is_configured
 from savo_runtime.errors import FatalError
 from savo_runtime.messaging.kafka.embedded import MAX_PARTITIONS, EmbeddedBroker
+from savo_runtime.timing.clock import utc_now
 
 __all__ = ["UpOptions", "run", "up"]
 
@@ -132,6 +134,7 @@ async def _run(plan: Plan, stop: asyncio.Event, console: Console) -> int:
     processes = [SupervisedProcess(_spec(plan, group), _printer(console)) for group in plan.groups()]
     tasks = [asyncio.create_task(process.run()) for process in processes]
     stopped = asyncio.create_task(stop.wait())
+    digest: asyncio.Task[None] | None = None
     try:
         ready = asyncio.create_task(
             _wait_for(
@@ -152,6 +155,7 @@ async def _run(plan: Plan, stop: asyncio.Event, console: Console) -> int:
             highlight=False,
             markup=False,
         )
+        digest = _scheduled_digest(plan, console)
         await asyncio.wait([stopped, *tasks], return_when=asyncio.FIRST_COMPLETED)
         for task in tasks:
             if task.done():
@@ -159,12 +163,23 @@ async def _run(plan: Plan, stop: asyncio.Event, console: Console) -> int:
         return 0
     finally:
         stopped.cancel()
+        if digest is not None:
+            await _end(digest)
         _up_file(plan).unlink(missing_ok=True)
         # The gateway first: no new requests arrive while the other services finish their work.
         for process in processes[:1]:
             await process.stop()
         await asyncio.gather(*(process.stop() for process in processes[1:]))
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _scheduled_digest(plan: Plan, console: Console) -> asyncio.Task[None] | None:
+    """The weekly digest, if a mail server and a recipient are set."""
+    if not is_configured(plan.environment):
+        return None
+    sender = DigestSender(plan.gateway_url, plan.environment, needs_key=plan.auth != "none")
+    stamp = plan.options.data_dir.resolve() / "digest-week"
+    return asyncio.create_task(WeeklySchedule(stamp, sender, _printer(console), utc_now).run())
 
 
 def _spec(plan: Plan, group: tuple[str, ...]) -> ProcessSpec:
