@@ -152,12 +152,14 @@ COMMANDS: tuple[Command | Group, ...] = (
             Command(
                 "move",
                 "savo_cli.operate.storage:move",
-                "Copy the folder's objects to a bucket and print the variables to set; the product keeps running.",
+                "Copy the folder's objects to a bucket and print the variables to set; the product keeps running. "
+                "Exit 3 if the bucket has other versions of some objects.",
             ),
             Command(
                 "sync",
                 "savo_cli.operate.storage:sync",
-                "Make a bucket a backup of the folder's objects: copy what is new, delete what was erased.",
+                "Make a bucket a backup of the folder's objects: copy what is new, and delete what was erased. "
+                "Exit 3 if the bucket has other versions of some objects.",
             ),
         ),
     ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ import httpx2
 import pytest
 
 from tests.parts.addresses import free_port
+from tests.parts.parts_table import record
 from tests.parts.s3 import S3Server
 
 pytestmark = [pytest.mark.slow]
@@ -64,9 +66,10 @@ def test_the_product_starts_with_the_owners_settings(
     clean = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("SAVO_", "R2_", "GOOGLE_", "OPENAI_")) and name != "PORT"
+        if not name.startswith(("SAVO_", "R2_", "GOOGLE_", "OPENAI_")) and name not in ("PORT", "RENDER")
     }
-    command = [sys.executable, "-m", "savo_cli", "up", "--one-process", "--port", str(port)]
+    settings |= {"PORT": str(port), "RENDER": "true"}  # as Render does
+    command = [sys.executable, "-m", "savo_cli", "up", "--one-process"]
     with (tmp_path / "output").open("wb") as output:
         process = subprocess.Popen(command, cwd=tmp_path, env=clean | settings, stdout=output, stderr=subprocess.STDOUT)
     try:
@@ -74,6 +77,7 @@ def test_the_product_starts_with_the_owners_settings(
         answer = httpx2.get(f"http://127.0.0.1:{port}/training/stats", trust_env=False, timeout=90)
         assert answer.status_code == 200
         assert answer.json().keys() == KEYS
+        check_from_outside(port)
         assert json.loads((tmp_path / ".savo/run/up.json").read_text())["services"].keys() >= {
             "gateway",
             "vision",
@@ -87,6 +91,30 @@ def test_the_product_starts_with_the_owners_settings(
     finally:
         process.terminate()
         assert process.wait(120) == 0
+
+
+def check_from_outside(port: int) -> None:
+    """Calls by the machine's own address: what needs no key answers, and everything else asks for one."""
+    address = own_address()
+    if address is None:
+        record("own address", "skipped", "this machine has no address but the loopback one")
+        return
+    with httpx2.Client(base_url=f"http://{address}:{port}", trust_env=False, timeout=90) as client:
+        for path in ("/training/stats", "/docs", "/livez"):
+            assert client.get(path).status_code == 200, path
+        assert client.get("/training/progress").status_code == 401
+        assert client.post("/training/upload-image", files={"image": b"photo"}).status_code == 401
+
+
+def own_address() -> str | None:
+    """The address that this machine uses for others; None if it has none. Connecting a UDP socket sends nothing."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            return None
+        address = str(probe.getsockname()[0])
+    return None if address.startswith("127.") else address
 
 
 def wait_until_up(process: subprocess.Popen[bytes], folder: Path) -> None:
