@@ -458,6 +458,7 @@ def test_the_default_ports_are_the_standard_ones() -> None:
     assert [MailServer.of(url).port for url in urls] == [25, 587, 465, 1025]
 
 
+@pytest.mark.real
 @pytest.mark.slow
 async def test_savo_up_sends_it_with_a_key_that_is_revoked_afterwards(
     savo: Savo, figures: SmallGateway, week: str, inbox: Inbox, configure_mail: Any, tmp_path: Path

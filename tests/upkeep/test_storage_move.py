@@ -82,6 +82,7 @@ def write_objects(data_dir: Path, count: int) -> None:
         (folder / f"{number:04}.jpg").write_bytes(random.Random(number).randbytes(2_000))
 
 
+@pytest.mark.real
 @pytest.mark.slow
 def test_a_killed_move_is_continued_and_ends_with_the_variables_to_set(bucket: S3Server, tmp_path: Path) -> None:
     write_objects(tmp_path, 150)
@@ -111,6 +112,7 @@ def test_a_killed_move_is_continued_and_ends_with_the_variables_to_set(bucket: S
     assert "Run this command again" in repeated.stdout
 
 
+@pytest.mark.real
 @pytest.mark.slow
 def test_a_sync_is_a_backup_and_a_changed_object_there_makes_exit_code_3(bucket: S3Server, tmp_path: Path) -> None:
     write_objects(tmp_path, 5)
@@ -179,6 +181,7 @@ def test_a_bucket_that_refuses_is_named_in_one_line(tmp_path: Path, status: int,
     assert len(done.stderr.strip().splitlines()) == 1
 
 
+@pytest.mark.real
 @pytest.mark.slow
 def test_wrong_use_is_explained(moto_s3: S3Server, tmp_path: Path) -> None:
     (tmp_path / "objects").mkdir()
