@@ -12,7 +12,7 @@ from savo_rollout.decision_worker import PAUSE_SECONDS, DecisionWorker
 from savo_rollout.evidence_recorder import EvidenceRecorder
 from savo_rollout.gates import GatePolicy
 from savo_rollout.handlers import subscriptions
-from savo_rollout.operator_commands import Switches
+from savo_rollout.operator_commands import StartSettings
 from savo_rollout.registry import Registry
 from savo_rollout.rollout import Rollout
 from savo_rollout.settings import RolloutSettings
@@ -27,9 +27,9 @@ def step_policy(settings: RolloutSettings) -> StepPolicy:
 
 def build(settings: RolloutSettings, runtime: Runtime) -> Service:
     new_evidence = asyncio.Event()
-    switches = Switches(settings.use_custom_vision, settings.pinned_share)
+    start_settings = StartSettings(settings.use_custom_vision, settings.pinned_share)
     ledger, policy = SqlLedger(runtime.database, runtime.outbox), step_policy(settings)
-    rollout = Rollout(ledger, Registry(runtime.store), policy, switches, runtime.clock, new_evidence.set)
+    rollout = Rollout(ledger, Registry(runtime.store), policy, start_settings, runtime.clock, new_evidence.set)
     worker = DecisionWorker(rollout, Aliases(runtime.store), new_evidence)
     return Service(
         name="rollout",

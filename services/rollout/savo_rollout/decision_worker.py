@@ -6,7 +6,7 @@ import asyncio
 
 from savo_contracts.rollout import RolloutState
 from savo_rollout.aliases import Aliases, aliases_of
-from savo_rollout.errors import OvertakenError
+from savo_rollout.errors import StaleStateError
 from savo_rollout.rollout import Rollout
 from savo_rollout.state import Trial
 from savo_runtime.telemetry.metrics import MODEL_INFO, ROLLOUT_SHARE, ROLLOUT_STATE
@@ -42,7 +42,7 @@ class DecisionWorker:
         """Decide once. Update aliases and gauges if the state changed since the last call."""
         try:
             trial = await self._rollout.decide()
-        except OvertakenError:
+        except StaleStateError:
             self._new_evidence.set()
             return
         if trial.sequence != self._aligned:

@@ -7,7 +7,7 @@ SavoError                   (savo_runtime.errors)
     ├── UnknownModelError   the version is not in the registry
     └── IncompleteError     the command lacks a field
 RetryableError              (savo_runtime.errors)
-└── OvertakenError          another replica changed the rollout first: decide again
+└── StaleStateError          another replica changed the rollout first: decide again
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ __all__ = [
     "IncompleteError",
     "NeedsForceError",
     "NotPossibleError",
-    "OvertakenError",
     "RolloutError",
+    "StaleStateError",
     "UnknownModelError",
 ]
 
@@ -44,7 +44,7 @@ class IncompleteError(RolloutError):
     """HTTP 422, invalid-command. The message begins with the field."""
 
 
-class OvertakenError(RetryableError):
+class StaleStateError(RetryableError):
     """The state changed after it was read for the decision."""
 
     def __init__(self, sequence: int) -> None:

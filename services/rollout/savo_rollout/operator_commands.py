@@ -17,7 +17,7 @@ from savo_rollout.champion_changes import promote, revert
 from savo_rollout.errors import IncompleteError, NotPossibleError
 from savo_rollout.state import Trial
 
-__all__ = ["Command", "Switches", "apply_command", "apply_switches"]
+__all__ = ["Command", "StartSettings", "apply_command", "apply_start_settings"]
 
 SETTINGS = "settings"
 """`changed_by` of a change that a setting caused at the start."""
@@ -63,7 +63,7 @@ class Command(BaseModel):
 
 
 @dataclass(frozen=True)
-class Switches:
+class StartSettings:
     """The operator's settings, applied at start."""
 
     use_custom_vision: bool = False
@@ -100,9 +100,9 @@ def apply_command(trial: Trial, command: Command, now: datetime, model: ModelRef
             )
 
 
-def apply_switches(trial: Trial, switches: Switches, now: datetime) -> Trial | None:
+def apply_start_settings(trial: Trial, start_settings: StartSettings, now: datetime) -> Trial | None:
     """The state that the settings require at the start, or None when the present state meets them."""
-    if not switches.use_custom_vision:
+    if not start_settings.use_custom_vision:
         return _park(trial, now) if trial.is_live else None
     if trial.candidate and trial.state is RolloutState.IDLE:
         again = trial.next(
@@ -112,10 +112,10 @@ def apply_switches(trial: Trial, switches: Switches, now: datetime) -> Trial | N
             by=SETTINGS,
         )
         trial = again.at_share(STEPS[0], now)
-        return _pin_by_setting(trial, switches.pinned_share, now) or trial
+        return _pin_by_setting(trial, start_settings.pinned_share, now) or trial
     if not trial.is_live:
         return None
-    return _pin_by_setting(trial, switches.pinned_share, now)
+    return _pin_by_setting(trial, start_settings.pinned_share, now)
 
 
 def _pin(trial: Trial, command: Command, now: datetime) -> Trial:

@@ -50,7 +50,7 @@ class Transaction(Protocol):
     async def change(self, before: Trial, after: Trial) -> None:
         """Store a state. With a new sequence, also write the rollout history and publish `rollout.changed`.
 
-        Raises `OvertakenError` when the stored state is no longer `before`.
+        Raises `StaleStateError` when the stored state is no longer `before`.
         """
         ...
 

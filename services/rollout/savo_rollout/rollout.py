@@ -19,8 +19,8 @@ from savo_contracts.measures import Quantile
 from savo_contracts.models import ModelRef, ModelRefused
 from savo_contracts.rollout import RolloutState
 from savo_contracts.scans import Arm
-from savo_rollout.errors import NeedsForceError, OvertakenError
-from savo_rollout.operator_commands import Command, Switches, apply_command, apply_switches
+from savo_rollout.errors import NeedsForceError, StaleStateError
+from savo_rollout.operator_commands import Command, StartSettings, apply_command, apply_start_settings
 from savo_rollout.ports import Ledger, Transaction
 from savo_rollout.registry import Registry, model_of
 from savo_rollout.report import Report
@@ -41,13 +41,13 @@ class Rollout:
 
     Each method reads the state, computes the next one, and stores it with its audit entry and its event in the same
     transaction. Several replicas may run: when another replica changes the state first, a method raises
-    `OvertakenError` and is retried. Methods raise `DependencyDownError` while the database is down.
+    `StaleStateError` and is retried. Methods raise `DependencyDownError` while the database is down.
     """
 
     ledger: Ledger
     registry: Registry
     policy: StepPolicy
-    switches: Switches
+    start_settings: StartSettings
     clock: Callable[[], datetime]
     notify: Callable[[], None]
     """Called after a change of evidence or state, so that `decide` runs soon."""
@@ -56,7 +56,7 @@ class Rollout:
         """Apply the settings to the stored state and publish it again, because an embedded broker starts empty."""
         async with self.ledger.transaction() as transaction:
             trial = await transaction.trial() or await transaction.open(Trial.blank(self.clock()))
-            if changed := apply_switches(trial, self.switches, self.clock()) or self._next(trial):
+            if changed := apply_start_settings(trial, self.start_settings, self.clock()) or self._next(trial):
                 await self._change(transaction, trial, changed)
             else:
                 await transaction.republish(trial)
@@ -71,7 +71,7 @@ class Rollout:
             trial = await self._trial(transaction)
             if not await transaction.register(model):
                 return
-            may_begin = self.switches.use_custom_vision
+            may_begin = self.start_settings.use_custom_vision
             after = admit(trial, model, self.clock()) if may_begin else _with_queued(trial, model)
             await self._change(transaction, trial, after)
         self.notify()
@@ -98,7 +98,7 @@ class Rollout:
     async def decide(self) -> Trial:
         """Evaluate the evidence once; returns the resulting state.
 
-        Raises `OvertakenError` when another replica or an operator changes the state meanwhile.
+        Raises `StaleStateError` when another replica or an operator changes the state meanwhile.
         """
         async with self.ledger.read_only() as transaction:
             trial = await transaction.trial() or Trial.blank(self.clock())
@@ -109,7 +109,7 @@ class Rollout:
             return trial
         async with self.ledger.transaction() as transaction:
             if await transaction.trial() != trial:
-                raise OvertakenError(trial.sequence)
+                raise StaleStateError(trial.sequence)
             return await self._change(transaction, trial, decided)
 
     async def report(self) -> Report:
@@ -121,7 +121,9 @@ class Rollout:
                 latency_ms = await self._latencies(transaction, trial.experiment or "", arm)
                 evidence[arm] = replace(evidence[arm], latency_ms=latency_ms)
             history = await transaction.history(_HISTORY)
-        return Report.of(trial, evidence, history, self.policy, self.clock(), serving=self.switches.use_custom_vision)
+        return Report.of(
+            trial, evidence, history, self.policy, self.clock(), serving=self.start_settings.use_custom_vision
+        )
 
     async def apply(self, command: Command) -> Trial:
         """Apply an operator's command; returns the resulting state.
@@ -179,11 +181,11 @@ class Rollout:
             )
         follow_up = self._next(after)
         if follow_up is None and _has_begun(before, after):
-            follow_up = apply_switches(after, self.switches, self.clock())
+            follow_up = apply_start_settings(after, self.start_settings, self.clock())
         return await self._change(transaction, after, follow_up) if follow_up else after
 
     def _next(self, trial: Trial) -> Trial | None:
-        return begin_queued(trial, self.clock()) if self.switches.use_custom_vision else None
+        return begin_queued(trial, self.clock()) if self.start_settings.use_custom_vision else None
 
     async def _latencies(self, transaction: Transaction, experiment: str, arm: Arm) -> dict[int, float | None]:
         """Latency quantiles that the measures need, by percent."""

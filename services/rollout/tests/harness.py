@@ -16,7 +16,7 @@ from savo_rollout.aliases import Aliases
 from savo_rollout.decision_worker import DecisionWorker
 from savo_rollout.evidence_recorder import EvidenceRecorder
 from savo_rollout.handlers import subscriptions
-from savo_rollout.operator_commands import Switches
+from savo_rollout.operator_commands import StartSettings
 from savo_rollout.registry import Registry
 from savo_rollout.rollout import Rollout
 from savo_rollout.state import Trial
@@ -52,14 +52,21 @@ class Harness:
         assert isinstance(self.runtime.store, MemoryStore)
         return self.runtime.store
 
-    def restarted(self, switches: Switches | None = None, policy: StepPolicy | None = None) -> Harness:
-        return build_harness(self.runtime, self.clock, switches or self.rollout.switches, policy or self.rollout.policy)
+    def restarted(self, start_settings: StartSettings | None = None, policy: StepPolicy | None = None) -> Harness:
+        return build_harness(
+            self.runtime, self.clock, start_settings or self.rollout.start_settings, policy or self.rollout.policy
+        )
 
 
-def build_harness(runtime: Runtime, clock: FakeClock, switches: Switches, policy: StepPolicy) -> Harness:
+def build_harness(runtime: Runtime, clock: FakeClock, start_settings: StartSettings, policy: StepPolicy) -> Harness:
     new_evidence = asyncio.Event()
     rollout = Rollout(
-        SqlLedger(runtime.database, runtime.outbox), Registry(runtime.store), policy, switches, clock, new_evidence.set
+        SqlLedger(runtime.database, runtime.outbox),
+        Registry(runtime.store),
+        policy,
+        start_settings,
+        clock,
+        new_evidence.set,
     )
     service = Service(
         name="rollout",

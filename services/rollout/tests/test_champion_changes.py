@@ -14,7 +14,7 @@ from savo_contracts.audit import AuditRecorded
 from savo_contracts.documents import Alias, ModelReport, alias_key, model_key
 from savo_contracts.rollout import RolloutState
 from savo_contracts.scans import Arm
-from savo_rollout.operator_commands import Switches
+from savo_rollout.operator_commands import StartSettings
 from savo_runtime.schema import move_tables
 from savo_runtime.testing import published_by_outbox
 from services.rollout.tests.events import completed, confirmed, registered
@@ -217,7 +217,7 @@ async def test_without_custom_vision_a_promotion_works_but_the_report_shows_no_s
     harness: Harness, http: httpx2.AsyncClient
 ) -> None:
     assert (await promote(http, "v1"))["serving"] is True
-    off = harness.restarted(Switches(use_custom_vision=False))
+    off = harness.restarted(StartSettings(use_custom_vision=False))
     assert off.service.app is not None
     async with httpx2.AsyncClient(
         transport=httpx2.ASGITransport(app=off.service.app), base_url="http://rollout"

@@ -14,7 +14,7 @@ from savo_contracts.documents import Alias, alias_key
 from savo_contracts.rollout import RolloutChanged
 from savo_contracts.scans import Arm
 from savo_rollout.errors import RolloutError
-from savo_rollout.operator_commands import Command, Switches
+from savo_rollout.operator_commands import Command, StartSettings
 from savo_rollout.state import LIVE
 from savo_rollout.steps import StepPolicy
 from savo_runtime.testing import FakeClock, memory_runtime, published_by_outbox
@@ -48,7 +48,7 @@ async def run(sequence: list[tuple[str, Any]]) -> None:
     clock = FakeClock()
     async with memory_runtime("rollout", migrations="savo_rollout.migrations", clock=clock) as runtime:
         harness = build_harness(
-            runtime, clock, Switches(use_custom_vision=True), StepPolicy(min_confirmed=5, min_days=0)
+            runtime, clock, StartSettings(use_custom_vision=True), StepPolicy(min_confirmed=5, min_days=0)
         )
         await harness.rollout.start()
         await write_versions(harness, *VERSIONS)
@@ -68,7 +68,7 @@ async def perform(harness: Harness, number: int, action: str, argument: Any) -> 
         case "scans":
             await deliver_scans(harness, number, good=argument)
         case "restart" | "switched off":
-            harness = harness.restarted(Switches(use_custom_vision=action == "restart"))
+            harness = harness.restarted(StartSettings(use_custom_vision=action == "restart"))
             await harness.rollout.start()
         case _:
             # A command that is not possible now must change nothing, so errors are ignored.

@@ -12,7 +12,7 @@ import pytest
 from savo_contracts.measures import LATENCY
 from savo_contracts.rollout import RolloutState
 from savo_contracts.scans import Arm
-from savo_rollout.operator_commands import Switches
+from savo_rollout.operator_commands import StartSettings
 from savo_rollout.steps import StepPolicy
 from savo_runtime.database import Database
 from savo_runtime.testing import FakeClock, memory_runtime
@@ -38,7 +38,9 @@ async def replicas(postgres_url: str) -> AsyncIterator[list[Harness]]:
             )
         shared = [replace(runtime, store=runtimes[0].store, outbox=runtimes[0].outbox) for runtime in runtimes]
         harnesses = [
-            build_harness(runtime, clock, Switches(use_custom_vision=True), StepPolicy(min_confirmed=20, min_days=0))
+            build_harness(
+                runtime, clock, StartSettings(use_custom_vision=True), StepPolicy(min_confirmed=20, min_days=0)
+            )
             for runtime in shared
         ]
         await asyncio.gather(*[harness.rollout.start() for harness in harnesses])

@@ -14,7 +14,7 @@ from savo_contracts.rollout import STEPS, RolloutState
 from savo_contracts.scans import Arm, ScanErased
 from savo_contracts.users import SubjectErased
 from savo_rollout.adapters.tables import Base
-from savo_rollout.operator_commands import Command, Switches
+from savo_rollout.operator_commands import Command, StartSettings
 from savo_rollout.steps import StepPolicy
 from savo_runtime.errors import DependencyDownError
 from savo_runtime.testing import assert_migrations_match
@@ -244,18 +244,18 @@ async def test_aliases_follow_the_state_after_a_crash_in_between(harness: Harnes
 
 
 async def test_without_custom_vision_models_are_queued_and_no_trial_starts(harness: Harness) -> None:
-    off = harness.restarted(Switches(use_custom_vision=False))
+    off = harness.restarted(StartSettings(use_custom_vision=False))
     await off.rollout.start()
     await off.deliver(registered())
     assert (await off.trial()).share == 0.0
-    on = harness.restarted(Switches(use_custom_vision=True))
+    on = harness.restarted(StartSettings(use_custom_vision=True))
     await on.rollout.start()
     assert ((await on.trial()).experiment, (await on.trial()).share) == ("v1", 0.05)
 
 
 async def test_switching_custom_vision_off_and_on_restarts_the_trial(harness: Harness) -> None:
     await harness.deliver(registered())
-    off = harness.restarted(Switches(use_custom_vision=False))
+    off = harness.restarted(StartSettings(use_custom_vision=False))
     await off.rollout.start()
     assert ((await off.trial()).state, (await off.trial()).share) == (RolloutState.IDLE, 0.0)
     await harness.restarted().rollout.start()
@@ -263,7 +263,7 @@ async def test_switching_custom_vision_off_and_on_restarts_the_trial(harness: Ha
 
 
 async def test_a_share_pinned_by_setting_applies_to_the_next_model(harness: Harness) -> None:
-    pinned = harness.restarted(Switches(use_custom_vision=True, pinned_share=0.4))
+    pinned = harness.restarted(StartSettings(use_custom_vision=True, pinned_share=0.4))
     await pinned.deliver(registered())
     await deliver_scans(pinned, 40, removed=4)
     assert ((await pinned.trial()).state, (await pinned.trial()).share) == (RolloutState.PINNED, 0.4)

@@ -20,7 +20,7 @@ from savo_contracts.rollout import RolloutState
 from savo_rollout.adapters.evidence_tables import EvidenceTables
 from savo_rollout.adapters.tables import HistoryRow, ModelRow, TrialRow
 from savo_rollout.aliases import aliases_of
-from savo_rollout.errors import OvertakenError
+from savo_rollout.errors import StaleStateError
 from savo_rollout.ports import HistoryEntry
 from savo_rollout.state import Trial, changed_event
 from savo_runtime.database import Database
@@ -121,7 +121,7 @@ class SqlTransaction(EvidenceTables):
         swap = update(TrialRow).where(*unchanged).values(version=self._version + 1, **_columns(after))
         outcome = await self._session.execute(swap.execution_options(synchronize_session=False))
         if not isinstance(outcome, CursorResult) or outcome.rowcount != 1:
-            raise OvertakenError(before.sequence)
+            raise StaleStateError(before.sequence)
         self._version += 1
 
     async def republish(self, trial: Trial) -> None:
