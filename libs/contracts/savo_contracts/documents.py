@@ -106,7 +106,7 @@ class ClassList(Message):
         """Labels in the order of their ids."""
         return tuple(entry.label for entry in self.classes)
 
-    def extended_by(self, labels: Sequence[str]) -> ClassList:
+    def extend(self, labels: Sequence[str]) -> ClassList:
         """This list with a new id for each label that has none; an equal list when all labels have ids."""
         known = self.names()
         new = [label for label in dict.fromkeys(labels) if label not in known]

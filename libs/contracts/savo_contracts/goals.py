@@ -51,17 +51,17 @@ class Goal:
     cumulative: bool = False
     """True: it is built up day by day, so half-way in time means half-way there."""
 
-    def is_reached(self, now: float) -> bool:
-        """Whether the figure `now` is on the right side of the target."""
+    def is_reached(self, value: float) -> bool:
+        """Whether the figure's `value` is on the right side of the target."""
         match self.bound:
             case "at_least":
-                return now >= self.target
+                return value >= self.target
             case "at_most":
-                return now <= self.target
+                return value <= self.target
             case "more_than":
-                return now > self.target
+                return value > self.target
             case "less_than":
-                return now < self.target
+                return value < self.target
 
 
 def _samples(milestone: str, days: int | None, target: float, text: str) -> Goal:
@@ -97,7 +97,7 @@ def _retraining(milestone: str, days: int | None, *, automated: bool) -> Goal:
     return Goal(milestone, days, GoalFigure.AUTOMATED_RETRAINING, float(automated), text)
 
 
-COLLECTION = (
+COLLECTION_GOALS = (
     _samples("week 1", WEEK, 100, "100"),
     _a_day("week 1", WEEK, 14, "14/day"),
     _corrections("week 1", WEEK, 0.50, "~50%"),
@@ -113,7 +113,7 @@ COLLECTION = (
 )
 """The guide's "Metrics to Track"."""
 
-SUCCESS = (
+SUCCESS_GOALS = (
     _map50("month 3", 3 * MONTH, 0.75, "0.75"),
     _samples("month 3", 3 * MONTH, 50_000, "50K"),
     _ingredients("month 3", 3 * MONTH, 50, "50"),
@@ -132,11 +132,11 @@ SUCCESS = (
 )
 """The guide's "Success Metrics"."""
 
-STEADY = (
+OTHER_GOALS = (
     Goal("from month 4", 4 * MONTH, GoalFigure.SAMPLES_A_MONTH, 10_000, "+10K new samples/month"),
     Goal("month 3", 3 * MONTH, GoalFigure.COST_REDUCTION, COST_REDUCTION_GOAL, "99% cost reduction"),
 )
 """Goals that the guide states outside its tables."""
 
-GOALS: tuple[Goal, ...] = (*COLLECTION, *SUCCESS, *STEADY)
+GOALS: tuple[Goal, ...] = (*COLLECTION_GOALS, *SUCCESS_GOALS, *OTHER_GOALS)
 """All goals. Rows of a milestone are found by its name, not by their place."""

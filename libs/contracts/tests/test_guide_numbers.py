@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from savo_contracts.figures import COST_REDUCTION_GOAL, REFERENCE_COST_USD, cost_reduction
-from savo_contracts.goals import COLLECTION, GOALS, SUCCESS, Goal, GoalFigure
+from savo_contracts.goals import COLLECTION_GOALS, GOALS, SUCCESS_GOALS, Goal, GoalFigure
 from savo_contracts.measures import ACCURACY, CORRECTION_RATE, COST, LATENCY, MEASURES, Measure
 
 COLLECTION_TABLE = """
@@ -49,8 +49,8 @@ def number(text: str) -> float:
 @pytest.mark.parametrize(
     ("goals", "table", "milestones"),
     [
-        (COLLECTION, COLLECTION_TABLE, ("week 1", "month 1", "month 2")),
-        (SUCCESS, SUCCESS_TABLE, ("month 3", "month 6", "target")),
+        (COLLECTION_GOALS, COLLECTION_TABLE, ("week 1", "month 1", "month 2")),
+        (SUCCESS_GOALS, SUCCESS_TABLE, ("month 3", "month 6", "target")),
     ],
     ids=["metrics to track", "success metrics"],
 )

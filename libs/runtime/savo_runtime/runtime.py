@@ -25,5 +25,5 @@ class Runtime:
     outbox: Outbox
     publisher: Publisher
     clock: Callable[[], datetime]
-    live: Database | None = None
+    live_database: Database | None = None
     """In a sandbox: the tables of the live service, where they exist. Read-only; they hold paid provider answers."""

@@ -229,8 +229,8 @@ class RunningService:
 
     async def _watch(self, consumers: Consumers) -> None:
         await consumers.fatal.wait()
-        fault = consumers.fault
-        self._fail(fault if isinstance(fault, SavoError) else FatalError(f"the consumers failed: {fault!r}"))
+        error = consumers.error
+        self._fail(error if isinstance(error, SavoError) else FatalError(f"the consumers failed: {error!r}"))
 
     def _fail(self, error: SavoError) -> None:
         log.error("service.failed", service=self.name, reason=error.reason, error=str(error))

@@ -13,7 +13,7 @@ from savo_collector.ports import SampleDatabase, UnknownLabelCounts
 from savo_contracts.documents import ClassList, IngredientClass
 from savo_contracts.ingredients import NormalisedName, normalise
 from savo_contracts.scans import ScanConfirmed
-from savo_runtime.storage.class_list import grow_class_list, read_class_list
+from savo_runtime.storage.class_list import extend_class_list, read_class_list
 from savo_runtime.storage.port import ObjectStore
 
 __all__ = ["ClassPolicy", "ClassRegistry", "class_of"]
@@ -44,7 +44,7 @@ class ClassRegistry:
         known, _ = await read_class_list(self.store)
         missing = {label.label: label.known for label in labels.values() if class_of(known, label.label) is None}
         wanted = [label for label in sorted(missing) if missing[label] or await self._qualifies(confirmed, label)]
-        classes = await grow_class_list(self.store, wanted) if wanted else known
+        classes = await extend_class_list(self.store, wanted) if wanted else known
         found = {name: class_of(classes, label.label) for name, label in labels.items()}
         return {name: entry for name, entry in found.items() if entry is not None}
 

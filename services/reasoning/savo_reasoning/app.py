@@ -26,7 +26,7 @@ def build(settings: ReasoningSettings, runtime: Runtime) -> Service:
     """The service with its subscriptions."""
     store = SqlSuggestionStore(runtime.database)
     writer = build_writer(settings)
-    recorded = SqlSuggestionStore(runtime.live) if runtime.live else None
+    recorded = SqlSuggestionStore(runtime.live_database) if runtime.live_database else None
     suggest = SuggestRecipes(writer, store, runtime.clock, recorded)
     return Service(name="reasoning", subscriptions=subscriptions(suggest, store), on_stop=[writer.close])
 

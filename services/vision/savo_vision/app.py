@@ -117,7 +117,7 @@ def build_pipeline(
         policy=ScanPolicy(FallbackPolicy(settings.confidence_threshold), costs),
         clock=clock,
         detection_threads=DetectionThreads(threads),
-        recorded=StoredResults(runtime.live) if runtime.live else None,
+        recorded=StoredResults(runtime.live_database) if runtime.live_database else None,
         comparisons=comparisons if settings.shadow_share or settings.teacher_share else None,
     )
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from aiokafka import ConsumerRecord, TopicPartition
 
-from savo_operations.replay.positions import End, Moment, Offset, Position, Start
+from savo_operations.replay.positions import AtTime, End, Offset, Position, Start
 from savo_runtime.messaging.kafka.topic_reader import Batch, TopicReader
 
 __all__ = ["OffsetRange", "find_offset_range", "read_offset_range"]
@@ -90,7 +90,7 @@ async def _offsets_of(
             return ends, None
         case Offset(offset):
             return {each: min(max(offset, begins[each]), ends[each]) for each in begins}, None
-        case Moment():
+        case AtTime():
             if not await _finds_times(reader, begins, ends):
                 return unknown, at.milliseconds
             found = await reader.offsets_at(list(begins), at.milliseconds)

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-__all__ = ["End", "Moment", "Offset", "Position", "PositionError", "Start", "parse_position", "parse_range"]
+__all__ = ["AtTime", "End", "Offset", "Position", "PositionError", "Start", "parse_position", "parse_range"]
 
 _AGO = re.compile(r"^(\d+)(s|m|h|d)$")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -39,7 +39,7 @@ class Offset:
 
 
 @dataclass(frozen=True)
-class Moment:
+class AtTime:
     """The first record at or after a time, by the record's timestamp in Kafka."""
 
     at: datetime
@@ -49,7 +49,7 @@ class Moment:
         return max(0, int(self.at.timestamp() * 1000))  # Kafka has no time before 1970
 
 
-Position = Start | End | Offset | Moment
+Position = Start | End | Offset | AtTime
 
 
 def parse_position(text: str, now: datetime) -> Position:
@@ -68,12 +68,12 @@ def parse_position(text: str, now: datetime) -> Position:
             f"{text!r} is no position in a topic: write start, end, 1200, 3/1200 (partition/offset), 2026-11-23T08:00Z,"
             " or a time before now such as 90s, 15m, 2h, 3d"
         ) from None
-    return Moment(at if at.tzinfo else at.replace(tzinfo=UTC))
+    return AtTime(at if at.tzinfo else at.replace(tzinfo=UTC))
 
 
-def _ago(text: str, now: datetime, count: int, unit: str) -> Moment:
+def _ago(text: str, now: datetime, count: int, unit: str) -> AtTime:
     try:
-        return Moment(now - timedelta(**{unit: count}))
+        return AtTime(now - timedelta(**{unit: count}))
     except OverflowError:
         raise PositionError(f"{text!r} ago is before all time: write start to read everything") from None
 
@@ -90,9 +90,9 @@ def _is_empty(first: Position, last: Position, now: datetime) -> bool:
     match first, last:
         case (End(), _) | (_, Start()):
             return True
-        case Moment(), Moment():
+        case AtTime(), AtTime():
             return first.at >= last.at
-        case Moment(), End():
+        case AtTime(), End():
             return first.at >= now
         case Offset(), Offset():
             differ = None not in (first.partition, last.partition) and first.partition != last.partition

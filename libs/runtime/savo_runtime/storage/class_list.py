@@ -11,7 +11,7 @@ from savo_contracts.documents import CLASSES_KEY, ClassList
 from savo_runtime.errors import RetryableError
 from savo_runtime.storage.port import ObjectConflictError, ObjectNotFoundError, ObjectStore
 
-__all__ = ["grow_class_list", "read_class_list"]
+__all__ = ["extend_class_list", "read_class_list"]
 
 _ATTEMPTS = 20
 
@@ -25,7 +25,7 @@ async def read_class_list(store: ObjectStore) -> tuple[ClassList, str | None]:
     return ClassList.model_validate_json(data), info.etag
 
 
-async def grow_class_list(
+async def extend_class_list(
     store: ObjectStore, labels: Sequence[str], check: Callable[[ClassList], None] = lambda _: None
 ) -> ClassList:
     """Append the missing labels; returns the list with an id for every label.
@@ -36,7 +36,7 @@ async def grow_class_list(
     for _ in range(_ATTEMPTS):
         classes, etag = await read_class_list(store)
         check(classes)
-        grown = classes.extended_by(labels)
+        grown = classes.extend(labels)
         if grown == classes:
             return classes
         try:

@@ -299,7 +299,7 @@ async def test_a_fatal_error_stops_the_service_and_commits_nothing(bench: Bench)
 
     await asyncio.wait_for(consumers.fatal.wait(), TIMEOUT)
 
-    assert isinstance(consumers.fault, FatalError)
+    assert isinstance(consumers.error, FatalError)
     with pytest.raises(UnhealthyError, match="no key"):
         await consumers.check()
     await consumers.stop()

@@ -87,4 +87,4 @@ async def test_invalid_records_are_skipped_and_a_fatal_error_stops_the_service(b
     erasures.fault = FatalError("cannot go on")
     await bench.publish(erased("b"))
     await asyncio.wait_for(consumers.fatal.wait(), TIMEOUT)
-    assert consumers.fault is erasures.fault
+    assert consumers.error is erasures.fault

@@ -11,7 +11,7 @@ from functools import partial
 
 from savo_contracts.documents import CLASSES_KEY, ClassList
 from savo_contracts.ingredients import CATALOGUE, normalise
-from savo_runtime.storage.class_list import grow_class_list
+from savo_runtime.storage.class_list import extend_class_list
 from savo_runtime.storage.port import ObjectStore
 from savo_trainer.errors import ClassesUnknownError
 
@@ -20,7 +20,7 @@ __all__ = ["check_classes", "class_ids"]
 
 async def class_ids(labels: Sequence[str], store: ObjectStore) -> tuple[int, ...]:
     """Id of each label, in the order of `labels`. Raises `ClassesUnknownError`."""
-    classes = await grow_class_list(store, labels, check=partial(check_classes, labels))
+    classes = await extend_class_list(store, labels, check=partial(check_classes, labels))
     ids = {entry.label: entry.id for entry in classes.classes}
     return tuple(ids[label] for label in labels)
 

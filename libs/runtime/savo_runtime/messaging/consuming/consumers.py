@@ -37,7 +37,7 @@ LEAVE_WITHIN = 5.0
 class Consumers:
     """Runs every subscription and every snapshot of one service.
 
-    `fatal` is set when the service must stop; `fault` is then the error.
+    `fatal` is set when the service must stop; `error` is then the reason.
 
     Raises `ValueError` for a topic with two handlers.
     """
@@ -55,7 +55,7 @@ class Consumers:
     ) -> None:
         _check_one_handler_a_topic(subscriptions)
         self.fatal = asyncio.Event()
-        self.fault: Exception | None = None
+        self.error: Exception | None = None
         self._settings = settings
         self._service = service
         self._subscriptions = subscriptions
@@ -77,9 +77,9 @@ class Consumers:
             async with asyncio.timeout(CONNECT_WITHIN):
                 await until_available(self._make_topics, within=None, on=(KafkaError, OSError, DependencyDownError))
                 await until_available(self._connect, within=None, on=(KafkaError, OSError))
-        except TimeoutError as fault:
+        except TimeoutError as error:
             await self.stop()
-            raise self._no_answer() from fault
+            raise self._no_answer() from error
         self._progress = Progress(self._topic_consumers)
         for work in (self._progress.run(), *(snapshot.run() for snapshot in self._snapshots)):
             self._tasks.append(asyncio.create_task(self._guard(work)))
@@ -98,8 +98,8 @@ class Consumers:
 
     async def check(self) -> None:
         """Raises `UnhealthyError` while a consumer makes no progress or a snapshot has not been read to its end."""
-        if self.fault:
-            raise UnhealthyError(str(self.fault))
+        if self.error:
+            raise UnhealthyError(str(self.error))
         behind = [snapshot.topic.name for snapshot in self._snapshots if not snapshot.caught_up.is_set()]
         if behind:
             raise UnhealthyError(f"snapshot of {', '.join(behind)} is still being read")
@@ -149,13 +149,13 @@ class Consumers:
     async def _guard(self, work: Coroutine[Any, Any, None]) -> None:
         try:
             await work
-        except Exception as fault:  # noqa: BLE001 - otherwise the loop would end without a trace
-            self._fail(fault)
+        except Exception as error:  # noqa: BLE001 - otherwise the loop would end without a trace
+            self._fail(error)
 
-    def _fail(self, fault: Exception) -> None:
-        if self.fault is None:
-            log.critical("consumer.failed", service=self._service, error=str(fault), exc_info=fault)
-            self.fault = fault
+    def _fail(self, error: Exception) -> None:
+        if self.error is None:
+            log.critical("consumer.failed", service=self._service, error=str(error), exc_info=error)
+            self.error = error
         for topic_consumer in self._topic_consumers:
             topic_consumer.parallel.pause_all(True)
         self.fatal.set()

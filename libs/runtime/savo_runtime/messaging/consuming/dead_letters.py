@@ -27,9 +27,9 @@ REDRIVES_HEADER = "dlq_redrives"
 """Number of times that a record was sent back from the dead letters to its topic."""
 
 
-def reason_of(fault: Exception) -> str:
+def reason_of(error: Exception) -> str:
     """Short stable identifier of an error, for metric labels and headers."""
-    return fault.reason if isinstance(fault, SavoError) else type(fault).__name__
+    return error.reason if isinstance(error, SavoError) else type(error).__name__
 
 
 def _scan_of(topic: Topic[Any], record: ConsumerRecord) -> dict[str, str]:
@@ -45,35 +45,35 @@ class DeadLetters:
     service: str
     clock: Callable[[], datetime]
 
-    async def publish(self, topic: Topic[Any], record: ConsumerRecord, fault: Exception, attempts: int) -> None:
+    async def publish(self, topic: Topic[Any], record: ConsumerRecord, error: Exception, attempts: int) -> None:
         """Publish `record` with the reason and the number of handler calls (`attempts`).
 
         Raises `DependencyDownError` when Kafka does not acknowledge it: then the record must not be committed.
         """
-        headers = [(name, value or b"") for name, value in record.headers] + self._reasons(record, fault, attempts)
+        headers = [(name, value or b"") for name, value in record.headers] + self._reasons(record, error, attempts)
         await self.publisher.send(OutgoingRecord(topic.dead_letters(self.service), record.key, record.value, headers))
-        DEAD_LETTERS.labels(topic.name, reason_of(fault)).inc()
+        DEAD_LETTERS.labels(topic.name, reason_of(error)).inc()
         log.error(
             "record.dead_lettered",
             topic=topic.name,
             partition=record.partition,
             offset=record.offset,
-            reason=reason_of(fault),
-            error=str(fault)[:MESSAGE_LENGTH],
+            reason=reason_of(error),
+            error=str(error)[:MESSAGE_LENGTH],
             attempts=attempts,
-            exc_info=fault if attempts else None,
+            exc_info=error if attempts else None,
             **_scan_of(topic, record),
         )
 
-    def _reasons(self, record: ConsumerRecord, fault: Exception, attempts: int) -> RecordHeaders:
+    def _reasons(self, record: ConsumerRecord, error: Exception, attempts: int) -> RecordHeaders:
         reasons = {
             "dlq_topic": record.topic,
             "dlq_partition": record.partition,
             "dlq_offset": record.offset,
             "dlq_service": self.service,
-            "dlq_reason": reason_of(fault),
-            "dlq_error_type": type(fault).__name__,
-            "dlq_error_message": str(fault)[:MESSAGE_LENGTH],
+            "dlq_reason": reason_of(error),
+            "dlq_error_type": type(error).__name__,
+            "dlq_error_message": str(error)[:MESSAGE_LENGTH],
             "dlq_attempts": attempts,
             "dlq_time": self.clock().isoformat(),
         }

@@ -127,8 +127,8 @@ class ParallelConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiok
                 partition=delivery.record.partition,
                 offset=delivery.record.offset,
             )
-        except Exception as fault:  # noqa: BLE001 - after any error the record is not done
-            self._on_failure(fault)
+        except Exception as error:  # noqa: BLE001 - after any error the record is not done
+            self._on_failure(error)
         finally:
             delivery.ended.set()
             self._after(delivery.window)
@@ -251,12 +251,12 @@ class ParallelConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiok
             try:
                 async with asyncio.timeout(COMMIT_WITHIN):
                     await self._consumer.commit({window.partition: offset for window, (offset, _) in due.items()})
-            except (KafkaError, IllegalStateError, TimeoutError) as fault:
+            except (KafkaError, IllegalStateError, TimeoutError) as error:
                 log.warning(
                     "offsets.not_committed",
                     topic=next(iter(due)).partition.topic,
-                    error=str(fault),
-                    error_type=type(fault).__name__,
+                    error=str(error),
+                    error_type=type(error).__name__,
                 )
                 return
             for window, (offset, records) in due.items():

@@ -96,8 +96,8 @@ class Progress:
         try:
             async with asyncio.timeout(ANSWER_WITHIN):
                 await self.sample(topic_consumer)
-        except (TimeoutError, KafkaError, IllegalStateError) as fault:  # a rebalance, or Kafka is down
-            log.debug("lag.unknown", topic=topic_consumer.topic.name, error=str(fault) or type(fault).__name__)
+        except (TimeoutError, KafkaError, IllegalStateError) as error:  # a rebalance, or Kafka is down
+            log.debug("lag.unknown", topic=topic_consumer.topic.name, error=str(error) or type(error).__name__)
 
     async def sample(self, topic_consumer: TopicConsumer) -> None:
         """Ask Kafka for the consumer's positions. Raises `KafkaError`, and `IllegalStateError` during a rebalance."""

@@ -68,11 +68,11 @@ class SnapshotReader:
             positions = dict(self._positions)
             try:
                 await self._read()
-            except FatalError as fault:
-                return self._on_fatal(fault)
-            except DependencyDownError as fault:
+            except FatalError as error:
+                return self._on_fatal(error)
+            except DependencyDownError as error:
                 failures = 1 if positions != self._positions else failures + 1
-                log.warning("snapshot.interrupted", topic=self.topic.name, error=str(fault))
+                log.warning("snapshot.interrupted", topic=self.topic.name, error=str(error))
                 await asyncio.sleep(self._backoff.delay(failures))
 
     async def _read(self) -> None:
@@ -108,8 +108,8 @@ class SnapshotReader:
                     await self._apply_with_retries(envelope)
         except FatalError:
             raise
-        except Exception as fault:  # noqa: BLE001 - one record must not block the records after it
-            self._skip(record, fault)
+        except Exception as error:  # noqa: BLE001 - one record must not block the records after it
+            self._skip(record, error)
         self._positions[TopicPartition(record.topic, record.partition)] = record.offset + 1
 
     async def _apply_with_retries(self, envelope: Envelope[Any]) -> None:
@@ -117,20 +117,20 @@ class SnapshotReader:
         while True:
             try:
                 return await self._apply(envelope)
-            except (DependencyDownError, RetryableError) as fault:
+            except (DependencyDownError, RetryableError) as error:
                 failures += 1
-                if isinstance(fault, RetryableError) and failures >= self._attempts:
+                if isinstance(error, RetryableError) and failures >= self._attempts:
                     raise
-                RETRIES.labels(self.topic.name, reason_of(fault)).inc()
+                RETRIES.labels(self.topic.name, reason_of(error)).inc()
                 await asyncio.sleep(self._backoff.delay(failures))
 
-    def _skip(self, record: ConsumerRecord, fault: Exception) -> None:
-        DEAD_LETTERS.labels(self.topic.name, reason_of(fault)).inc()
+    def _skip(self, record: ConsumerRecord, error: Exception) -> None:
+        DEAD_LETTERS.labels(self.topic.name, reason_of(error)).inc()
         log.error(
             "snapshot.record_skipped",
             topic=self.topic.name,
             partition=record.partition,
             offset=record.offset,
-            reason=reason_of(fault),
-            exc_info=fault,
+            reason=reason_of(error),
+            exc_info=error,
         )

@@ -159,8 +159,8 @@ class LagExporter:
             reader = await self._connected()
             async with asyncio.timeout(ANSWER_WITHIN):
                 self.set_gauges(await reader.positions())
-        except (DependencyDownError, TimeoutError) as fault:
-            log.warning("lag.unknown", error=str(fault) or type(fault).__name__)
+        except (DependencyDownError, TimeoutError) as error:
+            log.warning("lag.unknown", error=str(error) or type(error).__name__)
             await self.close()
 
     async def close(self) -> None:

@@ -144,8 +144,8 @@ class OutboxRelay:
             self._outbox.added.clear()
             try:
                 more = await self.relay_once() == BATCH
-            except SavoError as fault:
-                log.warning("outbox.publish_delayed", reason=fault.reason, error=str(fault))
+            except SavoError as error:
+                log.warning("outbox.publish_delayed", reason=error.reason, error=str(error))
                 more = False
             if not more:
                 await self._wait()

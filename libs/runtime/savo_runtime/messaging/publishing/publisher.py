@@ -109,13 +109,13 @@ class Publisher:
             async with asyncio.timeout(self._deadline):
                 producer = await self._ready()
                 return await _send(producer, records, self._settings.sandbox, self._clock())
-        except MessageSizeTooLargeError as fault:
-            raise _too_large(max(records, key=_size)) from fault
-        except (TimeoutError, KafkaError, OSError) as fault:
+        except MessageSizeTooLargeError as error:
+            raise _too_large(max(records, key=_size)) from error
+        except (TimeoutError, KafkaError, OSError) as error:
             self._discard(producer)
             raise DependencyDownError(
-                "kafka", f"not acknowledged: {fault or f'no answer in {self._deadline:g} s'}"
-            ) from fault
+                "kafka", f"not acknowledged: {error or f'no answer in {self._deadline:g} s'}"
+            ) from error
 
     async def _ready(self) -> AIOKafkaProducer:
         async with self._starting:
@@ -185,6 +185,6 @@ async def _close(producer: AIOKafkaProducer, deadline: float) -> None:
     try:
         async with asyncio.timeout(deadline):
             await producer.stop()
-    except (TimeoutError, KafkaError, OSError) as fault:
-        log.warning("producer.closed_unflushed", error=str(fault) or "no answer")
+    except (TimeoutError, KafkaError, OSError) as error:
+        log.warning("producer.closed_unflushed", error=str(error) or "no answer")
         await producer.client.close()
