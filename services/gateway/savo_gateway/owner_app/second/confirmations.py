@@ -1,4 +1,4 @@
-"""POST /api/scanning/confirm-ingredients and /feedback: decisions about items become a confirmation of the scan.
+"""POST confirm-ingredients and feedback of /api/scanning: decisions about items become a confirmation of the scan.
 
 Items that no decision names are undecided: they are in no event, and the sample is not exhaustive.
 """
