@@ -232,7 +232,7 @@ def test_a_folder_without_class_names_stops_the_start(tmp_path: Path) -> None:
         text=True,
         check=False,
     )
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "data.yaml" in done.stderr
 
 
