@@ -242,7 +242,7 @@ def test_a_database_administrator_removes_the_sandbox(stack: Stack) -> None:
     *_, remove = SANDBOX_COMMANDS
     refused = stack.exec_once("savo", "topics", "drop-sandbox", "replay", "--yes")
     assert refused.returncode == 1
-    assert "give SAVO_DATABASE_URL of an administrator" in refused.stderr
+    assert "set SAVO_DATABASE_URL to that of an administrator" in refused.stderr
     password = f"POSTGRES_PASSWORD={stack.variable('POSTGRES_PASSWORD')}"
     assert "dropped sandbox replay" in shell(stack, f"{password}; {remove}")
     assert "no sandbox replay" in stack.exec_once("savo", "topics", "drop-sandbox", "replay", "--yes").stderr

@@ -51,7 +51,7 @@ TRAINING_OPTIONS = {
 pytestmark = [
     pytest.mark.real,
     pytest.mark.torch,
-    pytest.mark.timeout(900),
+    pytest.mark.timeout(2400),
     pytest.mark.skipif(find_spec("ultralytics") is None, reason="ultralytics is not installed (uv sync --extra yolo)"),
 ]
 
@@ -214,7 +214,7 @@ def _run(arguments: list[str | Path], folder: Path) -> None:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=1800,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
