@@ -90,7 +90,9 @@ class ErasureSource(StrEnum):
 class Route(Message):
     """How a scan was answered and why. All events that serve as evidence for the rollout carry it."""
 
-    experiment: str | None = Field(default=None, description="The candidate's version; None while no trial runs.")
+    experiment: str | None = Field(
+        default=None, description="The candidate's version, at most 60 characters; None while no trial runs."
+    )
     assigned_arm: Arm = Field(
         description="Chosen by bucket and share. Evidence counts by this field (intention to treat)."
     )

@@ -16,7 +16,7 @@ __all__ = ["Aliases", "aliases_of"]
 
 def aliases_of(trial: Trial) -> tuple[Alias, Alias]:
     """Champion and challenger of a state. A candidate without a live trial is no challenger."""
-    challenger = trial.experiment if trial.state in LIVE else None
+    challenger = trial.candidate.version if trial.candidate and trial.state in LIVE else None
     champion = trial.champion.version if trial.champion else None
     return _alias("champion", champion, trial), _alias("challenger", challenger, trial)
 

@@ -27,7 +27,7 @@ def step_policy(settings: RolloutSettings) -> StepPolicy:
 
 def build(settings: RolloutSettings, runtime: Runtime) -> Service:
     new_evidence = asyncio.Event()
-    start_settings = StartSettings(settings.use_custom_vision, settings.pinned_share)
+    start_settings = StartSettings(settings.use_custom_vision, settings.pinned_share, settings.custom_vision_model_path)
     ledger, policy = SqlLedger(runtime.database, runtime.outbox), step_policy(settings)
     rollout = Rollout(ledger, Registry(runtime.store), policy, start_settings, runtime.clock, new_evidence.set)
     worker = DecisionWorker(rollout, Aliases(runtime.store), new_evidence)

@@ -59,9 +59,9 @@ class DecisionWorker:
         self._new_evidence.clear()
 
     def _show(self, trial: Trial) -> None:
-        ROLLOUT_SHARE.set(trial.share)
+        ROLLOUT_SHARE.set(trial.in_effect.share)
         for state in RolloutState:
-            ROLLOUT_STATE.labels(state.value).set(state is trial.state)
+            ROLLOUT_STATE.labels(state.value).set(state is trial.in_effect.state)
         now = {(alias.version, alias.alias) for alias in aliases_of(trial) if alias.version}
         for removed in self._shown - now:
             MODEL_INFO.remove(*removed)

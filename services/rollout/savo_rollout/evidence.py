@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from savo_contracts import figures
 from savo_contracts.measures import ACCURACY, CORRECTION_RATE, COST, FAILURES, LATENCY, Measure
@@ -44,6 +45,7 @@ class EndedScan:
     """In each measure's own unit; only measures that the event has a figure of."""
     latency_ms: float
     cost_usd: float
+    ended_at: datetime
     failed: bool = False
     by_candidate: bool = False
 
@@ -119,6 +121,7 @@ def completed_scan(event: ScanCompleted) -> EndedScan | None:
         _figures(event),
         event.duration_ms,
         event.cost_usd,
+        event.completed_at,
         by_candidate=event.served_by == ServedBy.CUSTOM and event.model_version == event.experiment,
     )
 
@@ -135,6 +138,7 @@ def failed_scan(event: ScanFailed) -> EndedScan | None:
         _figures(event),
         figures.latency_ms(event.requested_at, event.failed_at),
         event.cost_usd,
+        event.failed_at,
         failed=True,
     )
 

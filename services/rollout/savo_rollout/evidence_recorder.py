@@ -10,12 +10,13 @@ Recording is idempotent by scan id, for a confirmation also by revision. So no e
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from savo_rollout.evidence import ConfirmedScan, EndedScan
 from savo_rollout.gates import GatePolicy
-from savo_rollout.ports import Ledger
+from savo_rollout.ports import Ledger, Transaction
+from savo_rollout.state import Trial
 
 __all__ = ["EvidenceRecorder"]
 
@@ -60,10 +61,23 @@ class EvidenceRecorder:
         batch = self._queued[:_BATCH_SIZE]
         async with self._ledger.transaction() as transaction:
             trial = await transaction.trial()
-            if trial is not None and trial.is_live:
+            if trial is not None:
+                trial = await self._opened(transaction, trial, [entry.scan for entry in batch])
+            if trial is not None and trial.collects_evidence:
                 scans = [entry.scan for entry in batch if entry.scan.experiment == trial.experiment]
-                await transaction.record(scans, trial.step, self._policy)
+                await transaction.record(scans, trial.in_effect.step, self._policy)
         for entry in batch:
             entry.written = True
         self._queued = self._queued[len(batch) :]
         self._notify()
+
+    async def _opened(
+        self, transaction: Transaction, trial: Trial, scans: Sequence[EndedScan | ConfirmedScan]
+    ) -> Trial:
+        """The state after the scans opened experiments of the model that is pinned by its path, if it is."""
+        for scan in scans:
+            if trial.pin and isinstance(scan, EndedScan) and trial.pin.opens(scan.experiment, scan.ended_at):
+                opened = trial.with_pin(trial.pin.opened(scan.experiment, scan.ended_at))
+                await transaction.change(trial, opened)
+                trial = opened
+        return trial

@@ -30,22 +30,26 @@ _CONCURRENCY = 64
 """Events of a topic that are handled concurrently, so that their scans share a transaction."""
 
 
+# A handler that publishes does so through the outbox, in the transaction that stores the state. The first scan of a
+# model that is pinned by its path opens its experiment.
 @consumes(SCANS_COMPLETED)
+@publishes(ROLLOUT_CHANGED, AUDIT_RECORDED)
 async def on_scan_completed(completed: ScanCompleted, record: EvidenceRecorder) -> None:
     await record(completed_scan(completed))
 
 
 @consumes(SCANS_FAILED)
+@publishes(ROLLOUT_CHANGED, AUDIT_RECORDED)
 async def on_scan_failed(failed: ScanFailed, record: EvidenceRecorder) -> None:
     await record(failed_scan(failed))
 
 
 @consumes(SCANS_CONFIRMED)
+@publishes(ROLLOUT_CHANGED, AUDIT_RECORDED)
 async def on_scan_confirmed(confirmed: ScanConfirmed, record: EvidenceRecorder) -> None:
     await record(confirmed_scan(confirmed))
 
 
-# These two publish through the outbox, in the transaction that stores the state.
 @consumes(MODELS_REGISTERED)
 @publishes(ROLLOUT_CHANGED, AUDIT_RECORDED)
 async def on_model_registered(registered: ModelRegistered, rollout: Rollout) -> None:

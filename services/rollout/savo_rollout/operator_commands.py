@@ -15,12 +15,9 @@ from savo_contracts.models import ModelRef
 from savo_contracts.rollout import STEPS, RolloutState
 from savo_rollout.champion_changes import promote, revert
 from savo_rollout.errors import IncompleteError, NotPossibleError
-from savo_rollout.state import Trial
+from savo_rollout.state import SETTINGS, PathPin, Trial
 
 __all__ = ["Command", "StartSettings", "apply_command", "apply_start_settings"]
-
-SETTINGS = "settings"
-"""`changed_by` of a change that a setting caused at the start."""
 
 
 class Command(BaseModel):
@@ -68,6 +65,13 @@ class StartSettings:
 
     use_custom_vision: bool = False
     pinned_share: float | None = None
+    model_path: str | None = None
+    """Path of the operator's model. With a pinned share it is the candidate."""
+
+    @property
+    def by_path(self) -> bool:
+        """Whether the operator's model is the candidate, instead of one that the rollout chooses."""
+        return self.use_custom_vision and self.pinned_share is not None and self.model_path is not None
 
 
 def apply_command(trial: Trial, command: Command, now: datetime, model: ModelRef | None = None) -> Trial:
@@ -81,6 +85,11 @@ def apply_command(trial: Trial, command: Command, now: datetime, model: ModelRef
         return promote(trial, model, command.reason, command.by, now)
     if command.action == "revert":
         return revert(trial, command.version, command.reason, command.by, now)
+    if trial.pin:
+        raise NotPossibleError(
+            f"{command.action} is not possible while SAVO_CUSTOM_VISION_MODEL_PATH and SAVO_CUSTOM_VISION_ROLLOUT pin "
+            "a model by its path: change or unset them"
+        )
     if not trial.is_live:
         raise NotPossibleError(
             f"{command.action} needs a trial in progress, but the rollout is {trial.state}: {trial.reason}"
@@ -102,6 +111,32 @@ def apply_command(trial: Trial, command: Command, now: datetime, model: ModelRef
 
 def apply_start_settings(trial: Trial, start_settings: StartSettings, now: datetime) -> Trial | None:
     """The state that the settings require at the start, or None when the present state meets them."""
+    if start_settings.by_path:
+        return _pin_path(trial, start_settings, now)
+    unpinned = _unpin_path(trial, now) if trial.pin else None
+    return _switched(unpinned or trial, start_settings, now) or unpinned
+
+
+def _pin_path(trial: Trial, start_settings: StartSettings, now: datetime) -> Trial | None:
+    """The state with the pin that the settings require. The same path keeps its experiment with its evidence."""
+    assert start_settings.model_path is not None
+    assert start_settings.pinned_share is not None
+    if trial.pin is None or trial.pin.path != start_settings.model_path:
+        return trial.with_pin(PathPin(start_settings.model_path, start_settings.pinned_share, now, now))
+    if trial.pin.share != start_settings.pinned_share:
+        return trial.with_pin(replace(trial.pin, left=()).at_share(start_settings.pinned_share, now))
+    return replace(trial, pin=replace(trial.pin, left=())) if trial.pin.left else None
+
+
+def _unpin_path(trial: Trial, now: datetime) -> Trial:
+    """The rollout's own state. A trial that rested begins its step again."""
+    reason = "no model is pinned by its path any more"
+    by = trial.changed_by if trial.state is RolloutState.PINNED else SETTINGS
+    unpinned = replace(trial, pin=None).next(trial.state, f"{reason}. Before: {trial.reason}", now, by=by)
+    return unpinned.at_share(unpinned.share, now) if unpinned.is_live else unpinned
+
+
+def _switched(trial: Trial, start_settings: StartSettings, now: datetime) -> Trial | None:
     if not start_settings.use_custom_vision:
         return _park(trial, now) if trial.is_live else None
     if trial.candidate and trial.state is RolloutState.IDLE:

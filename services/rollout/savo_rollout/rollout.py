@@ -63,7 +63,9 @@ class Rollout:
         self.notify()
 
     async def register(self, model: ModelRef) -> None:
-        """Begin the model's trial, or queue the model until the running trial ends or SAVO_USE_CUSTOM_VISION is true.
+        """Begin the model's trial, or queue the model.
+
+        It is queued until the running trial ends, SAVO_USE_CUSTOM_VISION is true and no model is pinned by its path.
 
         A repeated registration changes nothing.
         """
@@ -71,8 +73,7 @@ class Rollout:
             trial = await self._trial(transaction)
             if not await transaction.register(model):
                 return
-            may_begin = self.start_settings.use_custom_vision
-            after = admit(trial, model, self.clock()) if may_begin else _with_queued(trial, model)
+            after = admit(trial, model, self.clock()) if self._may_begin else _with_queued(trial, model)
             await self._change(transaction, trial, after)
         self.notify()
 
@@ -102,7 +103,7 @@ class Rollout:
         """
         async with self.ledger.read_only() as transaction:
             trial = await transaction.trial() or Trial.blank(self.clock())
-            if trial.experiment is None or not trial.is_live:
+            if trial.pin or trial.experiment is None or not trial.is_live:
                 return trial
             decided = decide(trial, await transaction.evidence(trial.experiment, trial.step), self.policy, self.clock())
         if decided is None:
@@ -115,7 +116,7 @@ class Rollout:
     async def report(self) -> Report:
         """Present state, evidence and history."""
         async with self.ledger.read_only() as transaction:
-            trial = await transaction.trial() or Trial.blank(self.clock())
+            trial = (await transaction.trial() or Trial.blank(self.clock())).in_effect
             evidence = await transaction.evidence(trial.experiment or "", trial.step)
             for arm in Arm:
                 latency_ms = await self._latencies(transaction, trial.experiment or "", arm)
@@ -174,10 +175,10 @@ class Rollout:
             log.info(
                 "rollout.changed",
                 sequence=after.sequence,
-                state=after.state.value,
-                share=after.share,
-                reason=after.reason,
-                by=after.changed_by,
+                state=after.in_effect.state.value,
+                share=after.in_effect.share,
+                reason=after.in_effect.reason,
+                by=after.in_effect.changed_by,
             )
         follow_up = self._next(after)
         if follow_up is None and _has_begun(before, after):
@@ -185,7 +186,12 @@ class Rollout:
         return await self._change(transaction, after, follow_up) if follow_up else after
 
     def _next(self, trial: Trial) -> Trial | None:
-        return begin_queued(trial, self.clock()) if self.start_settings.use_custom_vision else None
+        return begin_queued(trial, self.clock()) if self._may_begin else None
+
+    @property
+    def _may_begin(self) -> bool:
+        """Whether a trial may begin."""
+        return self.start_settings.use_custom_vision and not self.start_settings.by_path
 
     async def _latencies(self, transaction: Transaction, experiment: str, arm: Arm) -> dict[int, float | None]:
         """Latency quantiles that the measures need, by percent."""
@@ -203,4 +209,4 @@ def _with_queued(trial: Trial, model: ModelRef) -> Trial:
 
 
 def _has_begun(before: Trial, after: Trial) -> bool:
-    return after.experiment is not None and after.experiment != before.experiment
+    return after.candidate is not None and after.candidate != before.candidate

@@ -25,6 +25,13 @@ class RolloutSettings(RuntimeSettings):
         validation_alias="SAVO_CUSTOM_VISION_ROLLOUT",
         description="Candidate's share of traffic, pinned; unset lets the evidence decide.",
     )
+    custom_vision_model_path: str | None = Field(
+        None,
+        min_length=1,
+        validation_alias="SAVO_CUSTOM_VISION_MODEL_PATH",
+        description="The operator's model, the candidate while SAVO_CUSTOM_VISION_ROLLOUT pins a share.",
+        json_schema_extra={"allowed": "a path, s3://BUCKET/KEY or models:/ingredients@champion"},
+    )
     min_confirmed: int = Field(
         200,
         ge=1,

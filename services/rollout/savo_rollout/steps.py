@@ -70,14 +70,14 @@ def pause_unserved(trial: Trial, version: str, replica: str, reason: str, now: d
 
     A refusal is no evidence against the model. None when the version is not the running trial's candidate.
     """
-    if trial.state is not RolloutState.RUNNING or trial.experiment != version:
+    if trial.pin or trial.state is not RolloutState.RUNNING or trial.experiment != version:
         return None
     return trial.next(RolloutState.PAUSED, f"{replica} does not serve {version}: {reason}", now)
 
 
 def decide(trial: Trial, evidence: Evidence, policy: StepPolicy, now: datetime) -> Trial | None:
     """The next state by the evidence, or None. A pinned share is never changed, a paused one only by a breach."""
-    if not trial.is_live or trial.state is RolloutState.PINNED:
+    if trial.pin or not trial.is_live or trial.state is RolloutState.PINNED:
         return None
     verdicts = _verdicts(trial, evidence, policy)
     if breached := [measure for measure, result in verdicts.items() if result is Verdict.BREACH]:
@@ -89,6 +89,8 @@ def decide(trial: Trial, evidence: Evidence, policy: StepPolicy, now: datetime) 
 
 def waiting_for(trial: Trial, evidence: Evidence, policy: StepPolicy, now: datetime) -> list[str]:
     """What the next step still needs, as phrases for people."""
+    if trial.pin:
+        return ["SAVO_CUSTOM_VISION_MODEL_PATH or SAVO_CUSTOM_VISION_ROLLOUT to be unset"]
     match trial.state:
         case RolloutState.RUNNING:
             return _missing(trial, evidence, policy, _verdicts(trial, evidence, policy), now)

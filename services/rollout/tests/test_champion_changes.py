@@ -249,6 +249,6 @@ async def test_the_migration_fills_former_champions_from_the_audit_log(
         await promote(http, version)
     database = harness.runtime.database
     await move_tables(database, "savo_rollout.migrations", "0001")
-    await move_tables(database, "savo_rollout.migrations", "0002")
+    await move_tables(database, "savo_rollout.migrations", "0003")
     assert [model.version for model in (await harness.trial()).former] == ["v1", "v2"]
     assert champion_of(await revert(http)) == "v2"

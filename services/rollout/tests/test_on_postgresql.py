@@ -13,10 +13,11 @@ from savo_contracts.measures import LATENCY
 from savo_contracts.rollout import RolloutState
 from savo_contracts.scans import Arm
 from savo_rollout.operator_commands import StartSettings
+from savo_rollout.state import MAX_EXPERIMENT
 from savo_rollout.steps import StepPolicy
 from savo_runtime.database import Database
 from savo_runtime.testing import FakeClock, memory_runtime
-from services.rollout.tests.events import completed, confirmed, registered
+from services.rollout.tests.events import NOON, completed, confirmed, registered
 from services.rollout.tests.harness import Harness, build_harness
 
 pytestmark = pytest.mark.postgres
@@ -71,3 +72,20 @@ async def test_replicas_that_decide_concurrently_make_one_change(replicas: list[
     states = [event.state for event in await replicas[0].published()]
     assert states.count(RolloutState.ROLLED_BACK) == 1
     assert (await replicas[1].trial()).share == 0.0
+
+
+async def test_replicas_open_the_experiment_of_a_model_by_path_once(replicas: list[Harness]) -> None:
+    start_settings = StartSettings(use_custom_vision=True, pinned_share=0.5, model_path="runs/best.onnx")
+    pinned = [replica.restarted(start_settings) for replica in replicas]
+    for replica in pinned:
+        replica.clock.now = NOON
+        await replica.rollout.start()
+    name = "b" * MAX_EXPERIMENT
+    await asyncio.gather(
+        *[pinned[number % 3].deliver(completed(f"s{number}", f"u{number}", experiment=name)) for number in range(30)]
+    )
+    await pinned[0].deliver(confirmed("s1", "u1", experiment=name))
+    report = await pinned[1].rollout.report()
+    assert (report.state, report.experiment, report.share) == (RolloutState.PINNED, name, 0.5)
+    assert (report.arms[Arm.CANDIDATE].scans, report.arms[Arm.CANDIDATE].confirmed) == (30, 1)
+    assert [entry.experiment for entry in report.history].count(name) == 1

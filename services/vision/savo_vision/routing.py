@@ -89,6 +89,11 @@ class Router:
         return _version(self.decision.candidate) if self.decision else None
 
     @property
+    def experiment(self) -> str | None:
+        """The candidate's version; None until the operator's model is loaded, because its path is no version."""
+        return None if self.candidate == self.policy.operator_model else self.candidate
+
+    @property
     def champion(self) -> str | None:
         """Version of the champion; None when the provider is the baseline."""
         return _version(self.decision.champion) if self.decision and self.policy.use_custom else None
@@ -109,7 +114,7 @@ class Router:
         bucket = bucket_of(self.candidate, subject)
         arm = pinned or (Arm.CANDIDATE if is_within(bucket, self.share) else Arm.BASELINE)
         model_version = self.candidate if arm is Arm.CANDIDATE else self.champion
-        return Choice(None if pinned else self.candidate, arm, bucket, self.share, model_version, self.champion)
+        return Choice(None if pinned else self.experiment, arm, bucket, self.share, model_version, self.champion)
 
 
 def _version(ref: ModelRef | None) -> str | None:

@@ -48,8 +48,8 @@ class EvidenceRebuilder:
             if await transaction.refresh(scan, self.policy):
                 return
             trial = await transaction.trial()
-            if trial is not None and trial.is_live and trial.experiment == scan.experiment:
-                await transaction.record([scan], trial.step, self.policy)
+            if trial is not None and trial.collects_evidence and trial.experiment == scan.experiment:
+                await transaction.record([scan], trial.in_effect.step, self.policy)
 
 
 @consumes(SCANS_COMPLETED)

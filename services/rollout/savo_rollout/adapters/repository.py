@@ -22,7 +22,7 @@ from savo_rollout.adapters.tables import HistoryRow, ModelRow, TrialRow
 from savo_rollout.aliases import aliases_of
 from savo_rollout.errors import StaleStateError
 from savo_rollout.ports import HistoryEntry
-from savo_rollout.state import Trial, changed_event
+from savo_rollout.state import PathPin, Trial, changed_event
 from savo_runtime.database import Database
 from savo_runtime.messaging.publishing.inbox import mark_processed
 from savo_runtime.messaging.publishing.outbox import Outbox
@@ -101,9 +101,9 @@ class SqlTransaction(EvidenceTables):
         write = partial(
             audit,
             partial(self._outbox.add, self._session),
-            by=after.changed_by,
-            reason=after.reason,
-            at=after.changed_at,
+            by=after.in_effect.changed_by,
+            reason=after.in_effect.reason,
+            at=after.in_effect.changed_at,
         )
         if _share(before) != _share(after):
             await write("share.changed", about="vision", before=_share(before), after=_share(after))
@@ -140,6 +140,7 @@ class SqlTransaction(EvidenceTables):
 
 
 def _share(trial: Trial) -> dict[str, AuditValue]:
+    trial = trial.in_effect
     return {"share": trial.share, "state": trial.state.value, "experiment": trial.experiment}
 
 
@@ -147,10 +148,12 @@ def _columns(trial: Trial) -> dict[str, Any]:
     values = {entry.name: getattr(trial, entry.name) for entry in fields(Trial)}
     models = {name: values[name].model_dump(mode="json") if values[name] else None for name in _MODELS}
     former = [model.model_dump(mode="json") for model in trial.former]
-    return values | models | {"state": trial.state.value, "former": former}
+    pin = trial.pin.to_json() if trial.pin else None
+    return values | models | {"state": trial.state.value, "former": former, "pin": pin}
 
 
 def _history_columns(trial: Trial) -> dict[str, Any]:
+    trial = trial.in_effect
     champion = trial.champion.version if trial.champion else None
     names = {"sequence": trial.sequence, "at": trial.changed_at, "by": trial.changed_by, "state": trial.state.value}
     return names | {"share": trial.share, "experiment": trial.experiment, "champion": champion, "reason": trial.reason}
@@ -160,4 +163,5 @@ def _trial(row: TrialRow) -> Trial:
     values = {entry.name: getattr(row, entry.name) for entry in fields(Trial)}
     models = {name: ModelRef.model_validate(values[name]) if values[name] else None for name in _MODELS}
     former = tuple(ModelRef.model_validate(model) for model in row.former)
-    return Trial(**(values | models | {"state": RolloutState(row.state), "former": former}))
+    pin = PathPin.of_json(row.pin) if row.pin else None
+    return Trial(**(values | models | {"state": RolloutState(row.state), "former": former, "pin": pin}))

@@ -40,6 +40,7 @@ class TrialRow(Base):
         JSON,
         comment="Champions before the present one, the last of them last.",
     )
+    pin: Mapped[dict[str, Any] | None] = mapped_column(JSON, comment="The operator's model by its path.")
 
 
 class HistoryRow(Base):
@@ -52,7 +53,7 @@ class HistoryRow(Base):
     by: Mapped[str] = mapped_column(String(120))
     state: Mapped[str] = mapped_column(String(20))
     share: Mapped[float] = mapped_column(Float)
-    experiment: Mapped[str | None] = mapped_column(String(20))
+    experiment: Mapped[str | None] = mapped_column(String(60))
     champion: Mapped[str | None] = mapped_column(String(20))
     reason: Mapped[str] = mapped_column(String(1000))
 
@@ -74,7 +75,7 @@ class ScanRow(Base):
 
     scan_id: Mapped[str] = mapped_column(String(64), primary_key=True)
     subject: Mapped[str] = mapped_column(String(64))
-    experiment: Mapped[str] = mapped_column(String(20))
+    experiment: Mapped[str] = mapped_column(String(60))
     arm: Mapped[str] = mapped_column(String(20))
     step: Mapped[int] = mapped_column(Integer, comment="Step of the experiment when it was first heard of.")
     ended: Mapped[bool] = mapped_column(Boolean, default=False)
@@ -94,7 +95,7 @@ class ValueRow(Base):
     __tablename__ = "subject_values"
     __table_args__ = (Index("values_by_scan", "scan_id"), Index("values_by_subject", "subject"))
 
-    experiment: Mapped[str] = mapped_column(String(20), primary_key=True)
+    experiment: Mapped[str] = mapped_column(String(60), primary_key=True)
     arm: Mapped[str] = mapped_column(String(20), primary_key=True)
     step: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
     measure: Mapped[str] = mapped_column(String(20), primary_key=True)

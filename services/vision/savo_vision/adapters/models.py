@@ -136,8 +136,8 @@ def _read(path: Path, *, plain_exports: bool) -> tuple[bytes, bytes | None]:
 
 
 def _version(path: str, data: bytes) -> str:
-    """A version for a file without one, from its name and content: `best-1a2b3c4d`."""
-    return f"{Path(path).stem[:60]}-{hashlib.sha256(data).hexdigest()[:8]}"
+    """A version for a file without one, from its name and content: `best-1a2b3c4d`, at most 60 characters."""
+    return f"{Path(path).stem[:51]}-{hashlib.sha256(data).hexdigest()[:8]}"
 
 
 def _parsed(kind: type[Document], data: bytes, name: str) -> Document:
