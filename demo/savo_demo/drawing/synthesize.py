@@ -18,7 +18,7 @@ def synthesize(
     count: Annotated[int, typer.Option("--count", min=1, help="Number of scenes.")],
     output: Annotated[Path, typer.Option("--output", help="Folder for images/, labels/ and data.yaml.")],
     seed: Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same scenes.")] = 1,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Generate kitchen scenes with their labels as a YOLO folder."""
     written = write_scenes(output, draw_scenes(count, seed))

@@ -30,8 +30,8 @@ COMMANDS: tuple[Command | Group, ...] = (
         "runs",
         "Training runs of the trainer service.",
         (
-            Command("list", f"{_COMMAND_LINE}.runs.command:list_runs", "The newest runs of the running trainer."),
-            Command("show", f"{_COMMAND_LINE}.runs.command:show", "One run with its history, figures and verdict."),
+            Command("list", f"{_COMMAND_LINE}.runs.command:list_runs", "List the newest runs of the running trainer."),
+            Command("show", f"{_COMMAND_LINE}.runs.command:show", "Show a run with its history, figures and verdict."),
             Command(
                 "watch",
                 f"{_COMMAND_LINE}.runs.command:watch",
@@ -51,10 +51,12 @@ COMMANDS: tuple[Command | Group, ...] = (
             Command(
                 "list",
                 f"{_COMMAND_LINE}.list_models:list_models",
-                "Every version in the object store with its verdict and its alias, champion or challenger.",
+                "List every version in the object store with its verdict and its alias, champion or challenger.",
             ),
             Command(
-                "show", f"{_COMMAND_LINE}.list_models:show_model", "A version's model card, or its report with --json."
+                "show",
+                f"{_COMMAND_LINE}.list_models:show_model",
+                "Show a version's model card, or its report with --json.",
             ),
             Command(
                 "register",

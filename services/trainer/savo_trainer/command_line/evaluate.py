@@ -25,7 +25,7 @@ __all__ = ["evaluate"]
 
 @reported_errors()
 def evaluate(
-    model: Annotated[Path, typer.Option("--model", help="ONNX file.")],
+    model: Annotated[Path, typer.Option("--model", metavar="FILE", help="ONNX file.")],
     data: Data,
     split: Split = "test",
     as_json: AsJson = False,

@@ -20,7 +20,7 @@ __all__ = ["export"]
 
 @reported_errors()
 def export(
-    weights: Annotated[Path, typer.Argument(help="A .pt file that you trust: it is a pickle.")],
+    weights: Annotated[Path, typer.Argument(metavar="FILE", help="A .pt file that you trust: it is a pickle.")],
     imgsz: ImageSize = 640,
     as_json: AsJson = False,
 ) -> None:

@@ -25,7 +25,7 @@ ALIASES = ("champion", "challenger")
 
 @reported_errors()
 def list_models(as_json: AsJson = False) -> None:
-    """Every version in the object store with its verdict and its alias, champion or challenger."""
+    """List every version in the object store with its verdict and its alias, champion or challenger."""
     reports = run_on_store(_read_reports)
     if as_json:
         print_json({"models": reports})
@@ -42,8 +42,11 @@ def list_models(as_json: AsJson = False) -> None:
 
 
 @reported_errors()
-def show_model(version: Annotated[str, typer.Argument(help="Such as v3.")], as_json: AsJson = False) -> None:
-    """A version's model card, or its report with --json."""
+def show_model(
+    version: Annotated[str, typer.Argument(metavar="VERSION", help="Version, such as v3; see `savo models list`.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show a version's model card, or its report with --json."""
     name = "report.json" if as_json else "card.md"
     content = run_on_store(lambda store: _read_text(store, version, name))
     if as_json:

@@ -12,14 +12,16 @@ from savo_runtime.command_line.output import CommandError
 
 __all__ = ["AsJson", "By", "Data", "ImageSize", "Split", "check_checkpoint", "check_image_size"]
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 By = Annotated[
     str | None,
-    typer.Option("--by", help="Your name for the audit log; default is the user of this shell.", show_default=False),
+    typer.Option("--by", help="Name for the audit log; default is the user of this shell.", show_default=False),
 ]
-Data = Annotated[Path, typer.Option("--data", help="dataset.yaml, as `savo prepare` writes it.")]
-Split = Annotated[str, typer.Option("--split", help="train, val or test.")]
-ImageSize = Annotated[int, typer.Option("--imgsz", min=32, help="Side of the square input, pixels; a multiple of 32.")]
+Data = Annotated[Path, typer.Option("--data", metavar="FILE", help="dataset.yaml, as `savo prepare` writes it.")]
+Split = Annotated[str, typer.Option("--split", metavar="S", help="train, val or test.")]
+ImageSize = Annotated[
+    int, typer.Option("--imgsz", metavar="N", min=32, help="Side of the square input, pixels; a multiple of 32.")
+]
 
 _SIDE_STEP = 32
 """Pixels: the network halves its input five times."""

@@ -56,22 +56,31 @@ def prepare(
             "or an object store's samples.",
         ),
     ],
-    output: Annotated[Path, typer.Option("--output", help="Empty folder for images/, labels/ and dataset.yaml.")],
+    output: Annotated[
+        Path, typer.Option("--output", metavar="DIR", help="Empty folder for images/, labels/ and dataset.yaml.")
+    ],
     split: Annotated[
         Shares | None,
         typer.Option(
             "--split",
+            metavar="TRAIN VAL TEST",
             help="Shares of train, val and test; default for a folder: 0.7 0.2 0.1. "
             "For an object store: split again by subject; default: the splits of the collection.",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same splits.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="The same seed gives the same splits.")] = 0,
     groups: Annotated[
-        Path | None, typer.Option("--groups", help="CSV with name,group: photos of one group stay in one split.")
+        Path | None,
+        typer.Option("--groups", metavar="FILE", help="CSV with name,group: photos of one group stay in one split."),
     ] = None,
     session_gap: Annotated[
         int,
-        typer.Option("--session-gap", min=0, help="Largest gap of camera numbers in a session; 0 turns sessions off."),
+        typer.Option(
+            "--session-gap",
+            metavar="N",
+            min=0,
+            help="Largest gap of camera numbers in a session; 0 turns sessions off.",
+        ),
     ] = 20,
     near_duplicates: Annotated[bool, typer.Option(help="Keep photos that look alike in one split.")] = True,
     allow_gaps: Annotated[

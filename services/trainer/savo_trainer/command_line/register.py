@@ -74,18 +74,22 @@ def register_model(
     model: Annotated[
         Path,
         typer.Option(
-            "--model", help="ONNX file. The training note of `savo train` and the .pt beside it are used if present."
+            "--model",
+            metavar="FILE",
+            help="ONNX file. The training note of `savo train` and the .pt beside it are used if present.",
         ),
     ],
     data: Annotated[
         Path,
         typer.Option(
-            "--data", help="dataset.yaml, as `savo prepare` writes it: labelled photos that were not used in training."
+            "--data",
+            metavar="FILE",
+            help="dataset.yaml, as `savo prepare` writes it: labelled photos that were not used in training.",
         ),
     ],
     split: Split = "test",
     reason: Annotated[
-        str | None, typer.Option("--reason", help="Reason, for the model card and the audit log.", show_default=False)
+        str | None, typer.Option("--reason", help="Reason for the model card and the audit log.", show_default=False)
     ] = None,
     by: By = None,
     weights: Annotated[

@@ -34,23 +34,32 @@ RESULTS = Path("runs/train")
 def train(
     data: Data,
     model: Annotated[
-        str, typer.Option("--model", help="Architecture (.yaml) or local weights (.pt).")
+        str, typer.Option("--model", metavar="M", help="Architecture (.yaml) or local weights (.pt).")
     ] = "yolov8n.yaml",
-    epochs: Annotated[int, typer.Option("--epochs", min=1)] = 100,
-    batch: Annotated[int, typer.Option("--batch", min=1)] = 16,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu, mps, or CUDA indices such as 0.")] = "auto",
+    epochs: Annotated[int, typer.Option("--epochs", metavar="N", min=1, help="Passes over the photos of train.")] = 100,
+    batch: Annotated[int, typer.Option("--batch", metavar="N", min=1, help="Photos in a step.")] = 16,
+    device: Annotated[
+        str, typer.Option("--device", metavar="D", help="auto, cpu, mps, or CUDA indices such as 0.")
+    ] = "auto",
     imgsz: ImageSize = 640,
     name: Annotated[
         str | None,
-        typer.Option("--name", help="Results go to runs/train/NAME; default: the data set's folder, numbered."),
+        typer.Option(
+            "--name", metavar="NAME", help="Results go to runs/train/NAME; default is the data set's folder, numbered."
+        ),
     ] = None,
     width: Annotated[
-        float | None, typer.Option("--width", help="Width multiple instead of the architecture's own.")
+        float | None, typer.Option("--width", metavar="W", help="Width multiple instead of the architecture's own.")
     ] = None,
     extra: Annotated[
-        str, typer.Option("--extra", help='Further training arguments of ultralytics, as JSON: {"mosaic": 0.5}.')
+        str,
+        typer.Option(
+            "--extra", metavar="JSON", help='Further training arguments of ultralytics, as JSON: {"mosaic": 0.5}.'
+        ),
     ] = "{}",
-    seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", metavar="N", min=0, help="Seed of the first weights and of the order of photos.")
+    ] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Train, export to ONNX and compare the two: runs/train/NAME/weights/{best.pt,best.onnx}."""

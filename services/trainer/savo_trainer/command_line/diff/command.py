@@ -23,13 +23,19 @@ __all__ = ["diff_models"]
 
 @reported_errors(ModelRefusedError, PhotoError)
 def diff_models(
-    before: Annotated[str, typer.Argument(help="v1, champion, challenger, or the path of an ONNX file.")],
-    after: Annotated[str, typer.Argument(help="Same as BEFORE.")],
+    before: Annotated[
+        str, typer.Argument(metavar="BEFORE", help="v1, champion, challenger, or the path of an ONNX file.")
+    ],
+    after: Annotated[str, typer.Argument(metavar="AFTER", help="Same as BEFORE.")],
     data: Annotated[
         Path | None,
-        typer.Option("--data", help="dataset.yaml, or a folder of photos; default: the newest data set's holdout."),
+        typer.Option(
+            "--data",
+            metavar="FILE|DIR",
+            help="dataset.yaml, or a folder of photos; default is the newest data set's holdout.",
+        ),
     ] = None,
-    split: Annotated[str, typer.Option("--split", help="Of a dataset.yaml: train, val or test.")] = "test",
+    split: Annotated[str, typer.Option("--split", metavar="S", help="Of a dataset.yaml: train, val or test.")] = "test",
     output: Annotated[
         Path | None, typer.Option("--output", metavar="DIR", help="Folder for the page and the pictures.")
     ] = None,

@@ -25,7 +25,7 @@ from savo_trainer.runs.run import OPEN
 __all__ = ["cancel", "cancel_run", "list_runs", "show", "show_run", "show_runs", "watch", "watch_runs"]
 
 Run = dict[str, Any]
-RunId = Annotated[str, typer.Argument(help="Such as run-6a1d2f3e0000.")]
+RunId = Annotated[str, typer.Argument(metavar="RUN_ID", help="Run, such as run-6a1d2f3e0000.")]
 
 _CANCEL_REQUESTS = 45
 """Requests, one a second, for a run that is being cancelled. Its process is killed after 10 s."""
@@ -33,22 +33,25 @@ _CANCEL_REQUESTS = 45
 
 @reported_errors()
 def list_runs(as_json: AsJson = False) -> None:
-    """The newest runs of the running trainer."""
+    """List the newest runs of the running trainer."""
     show_runs(as_json=as_json)
 
 
 @reported_errors()
 def show(run_id: RunId, as_json: AsJson = False) -> None:
-    """One run with its history, figures and verdict."""
+    """Show a run with its history, figures and verdict."""
     show_run(run_id, as_json=as_json)
 
 
 @reported_errors()
 def watch(
     run_id: Annotated[
-        str | None, typer.Argument(help="Default is the run in progress, else the next one.", show_default=False)
+        str | None,
+        typer.Argument(
+            metavar="RUN_ID", help="Run; default is the one in progress, else the next.", show_default=False
+        ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line, for each change.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one object a line for each change.")] = False,
 ) -> None:
     """Follow a run to its verdict. Exit status 0: it passed the gate; 1: it did not."""
     watch_runs(run_id, as_json=as_json)
@@ -57,7 +60,7 @@ def watch(
 @reported_errors()
 def cancel(
     run_id: RunId,
-    reason: Annotated[str, typer.Option("--reason", help="Why, for the audit log.", show_default=False)],
+    reason: Annotated[str, typer.Option("--reason", help="Reason for the audit log.", show_default=False)],
     by: By = None,
     as_json: AsJson = False,
 ) -> None:
