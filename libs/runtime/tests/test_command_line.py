@@ -23,7 +23,8 @@ import typer
 def count(to: Annotated[int, typer.Argument()] = 2, quiet: bool = False) -> None:
     """Count to a number.
 
-    Slowly.
+    Slowly, and without a number that was
+    counted before.
     """
     typer.echo(" ".join(map(str, range(1, to + 1))))
 '''
@@ -59,7 +60,7 @@ def test_a_lazy_command_runs_with_its_own_parameters(app: typer.Typer) -> None:
 def test_the_help_of_a_command_is_its_complete_docstring(app: typer.Typer) -> None:
     output = cli.invoke(app, ["sums", "count", "--help"]).output
     assert "sums count [OPTIONS]" in output
-    assert "Slowly." in output
+    assert "Slowly, and without a number that was counted before." in output
     assert "--quiet" in output
 
 

@@ -7,6 +7,7 @@ docstring equals the row's line; a test in tests/house compares them.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import import_module
@@ -53,9 +54,15 @@ def add_commands(app: typer.Typer, rows: Iterable[Command | Group]) -> None:
 def load(command: Command) -> Any:
     """Import a command and return it as a Click command. Raises `ImportError`."""
     module, _, name = command.target.partition(":")
+    function = getattr(import_module(module), name)
     single = typer.Typer(add_completion=False)
-    single.command(command.name)(getattr(import_module(module), name))
+    single.command(command.name, help=_unwrapped(inspect.getdoc(function) or ""))(function)
     return typer.main.get_command(single)
+
+
+def _unwrapped(docstring: str) -> str:
+    """Each paragraph on a line of its own: Typer shows the line breaks of all paragraphs but the first."""
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in docstring.split("\n\n"))
 
 
 def _lazy(command: Command) -> type[TyperCommand]:
