@@ -8,6 +8,7 @@ import re
 import stat
 import subprocess
 import time
+import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -115,6 +116,14 @@ def test_third_party_images_are_pinned_and_equal_those_of_the_tests() -> None:
         "dependencies",
         "base",
     }
+
+
+def test_only_vision_is_built_with_optional_parts_and_every_part_exists() -> None:
+    arguments = {name: service["build"]["args"] for name, service in ALL.items() if "build" in service}
+    assert [name for name, given in arguments.items() if "EXTRAS" in given] == ["vision"]
+    parts = set(re.findall(r"^# EXTRAS=(\S+)$", EXAMPLE, re.MULTILINE))
+    packages = tomllib.loads((ROOT / "services/vision/pyproject.toml").read_text(encoding="utf-8"))
+    assert parts == set(packages["project"]["optional-dependencies"])
 
 
 def test_mounted_paths_of_the_repository_exist() -> None:
