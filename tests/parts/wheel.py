@@ -1,4 +1,4 @@
-"""The running product for tests: `savo up` in a temporary folder, with the stand-in for Google."""
+"""The running product for tests: `savo up` in a temporary folder, usually with the stand-in for Google."""
 
 from __future__ import annotations
 
@@ -54,16 +54,17 @@ class Wheel:
 
 @contextmanager
 def running_wheel(
-    data_dir: Path, truth: Path, settings: Mapping[str, str], *arguments: str, latency_scale: float = 0.1
+    data_dir: Path, truth: Path | None, settings: Mapping[str, str], *arguments: str, latency_scale: float = 0.1
 ) -> Iterator[Wheel]:
-    """`savo up --standin TRUTH` with the settings of `make up`, when it is ready.
+    """`savo up` with the settings of `make up`, when it is ready. At the end, SIGTERM must stop it with exit code 0.
 
-    At the end, SIGTERM must stop it with exit code 0.
+    `truth`: folder with the answers of the stand-in; None: no stand-in.
     """
     port = free_port()
     command = [sys.executable, "-m", "savo_cli", "up", "--port", str(port), "--data-dir", str(data_dir)]
-    command += ["--standin", str(truth), *arguments]
-    command += ["--standin-option", "--latency-scale", "--standin-option", str(latency_scale)]
+    command += arguments
+    if truth is not None:
+        command += ["--standin", str(truth), f"--standin-option=--latency-scale={latency_scale}"]
     clean = {
         name: value for name, value in os.environ.items() if not name.startswith(("SAVO_", "R2_")) and name != "PORT"
     }

@@ -54,7 +54,10 @@ def connect(connection: Connection, generation: Mapping[str, Any]) -> Generative
             warnings.simplefilter("ignore")  # it warns that its support has ended
             sdk = importlib.import_module("google.generativeai")
     except ImportError as missing:
-        raise FatalError("SAVO_GOOGLE_SDK=generativeai needs the extra: uv sync --extra generativeai") from missing
+        raise FatalError(
+            "SAVO_GOOGLE_SDK=generativeai needs the extra generativeai: scripts/install --extra generativeai,"
+            " or an image that is built with EXTRAS=generativeai"
+        ) from missing
     options = {"api_endpoint": connection.base_url} if connection.base_url else None
     sdk.configure(api_key=connection.key, transport="rest", client_options=options)
     model = sdk.GenerativeModel(connection.model, generation_config=dict(generation))

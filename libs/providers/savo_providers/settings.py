@@ -6,7 +6,7 @@ The fields of each provider are made from its row in the catalogue: `google_api_
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AliasChoices, Field, SecretStr, create_model
 from pydantic.config import JsonDict
@@ -46,6 +46,12 @@ class _ChosenProvider(RuntimeSettings):
         validation_alias="SAVO_MODEL_PRICES",
         description="Prices of further provider models: US dollars for a million input and output tokens.",
         json_schema_extra={"allowed": 'JSON like {"gemini-3.5-flash": [1.5, 9]}'},
+    )
+
+    google_sdk: Literal["genai", "generativeai"] = Field(
+        "genai",
+        validation_alias="SAVO_GOOGLE_SDK",
+        description="Google's library for scans; generativeai is out of support and an extra (docs/deployment.md).",
     )
 
     @property

@@ -6,7 +6,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from savo_providers.catalogue import OPENAI
+from savo_providers.catalogue import GOOGLE, OPENAI
 from savo_providers.settings import ProviderSettings, provider_choice
 
 
@@ -41,6 +41,15 @@ class ReasoningSettings(ProviderSettings):
             example = f'{{"{model}": [0.75, 4.5]}}'
             raise ValueError(
                 f"SAVO_REASONING_MODEL={model!r} has no price: add one with SAVO_MODEL_PRICES, for example {example}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _recipes_use_the_maintained_sdk(self) -> Self:
+        if self.google_sdk == "generativeai" and self.chosen is GOOGLE and not self.sandbox:
+            raise ValueError(
+                "SAVO_GOOGLE_SDK=generativeai is for scans alone, and SAVO_REASONING_PROVIDER=google needs genai:"
+                " set SAVO_GOOGLE_SDK=genai for this service, or choose another SAVO_REASONING_PROVIDER"
             )
         return self
 

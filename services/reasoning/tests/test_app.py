@@ -28,6 +28,7 @@ VARIABLES = (
     "SAVO_GOOGLE_BASE_URL",
     "OPENAI_BASE_URL",
     "GOOGLE_GEMINI_BASE_URL",
+    "SAVO_GOOGLE_SDK",
 )
 
 
@@ -89,6 +90,21 @@ def test_a_provider_chosen_without_its_key_stops_the_start_with_one_line(
     assert error.count("\n") == 1
     assert variable in error
     assert "SAVO_REASONING_PROVIDER" in error
+
+
+def test_google_s_older_sdk_is_refused_for_recipes_with_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SAVO_GOOGLE_SDK", "generativeai")
+    assert load_settings(ReasoningSettings).provider == "openai", "vision may use it beside another provider here"
+    monkeypatch.setenv("SAVO_REASONING_PROVIDER", "google")
+    monkeypatch.setenv("GOOGLE_API_KEY", "k")
+    with pytest.raises(SystemExit):
+        load_settings(ReasoningSettings)
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "SAVO_GOOGLE_SDK=generativeai is for scans alone" in error
+    assert "choose another SAVO_REASONING_PROVIDER" in error
 
 
 @pytest.mark.parametrize(

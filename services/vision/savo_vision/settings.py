@@ -27,11 +27,6 @@ class VisionSettings(ModelSettings, RetentionSettings):
     vision_provider: str = provider_choice(
         "vision", GOOGLE, "SAVO_VISION_PROVIDER", "Provider that analyses photos beside the custom model."
     )
-    google_sdk: Literal["genai", "generativeai"] = Field(
-        "genai",
-        validation_alias="SAVO_GOOGLE_SDK",
-        description="Google's library; generativeai is out of support and an extra.",
-    )
     use_custom_vision: bool = Field(
         False,
         validation_alias="SAVO_USE_CUSTOM_VISION",
