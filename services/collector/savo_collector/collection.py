@@ -10,7 +10,7 @@ from datetime import datetime
 import structlog
 
 from savo_collector.class_registry import ClassRegistry
-from savo_collector.duplicates import Fingerprint, fingerprint_of, require_unclaimed
+from savo_collector.duplicates import require_unclaimed
 from savo_collector.erasure import SampleErasure
 from savo_collector.errors import ErasedError, ErasureCause, RejectedError
 from savo_collector.labels import labelled_boxes, present_items
@@ -21,6 +21,7 @@ from savo_contracts.documents import LabelledBox
 from savo_contracts.envelope import ImageRef, named_id
 from savo_contracts.samples import PENDING_REASONS, RejectionReason, SampleRejected, SampleStored
 from savo_contracts.scans import ScanConfirmed
+from savo_detection.photos.fingerprints import Fingerprint, fingerprint_of
 from savo_runtime.errors import DependencyDownError
 from savo_runtime.storage.port import StorageFullError
 from savo_runtime.telemetry.metrics import SAMPLES

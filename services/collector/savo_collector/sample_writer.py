@@ -13,7 +13,7 @@ from datetime import datetime
 
 import structlog
 
-from savo_collector.duplicates import Fingerprint, require_unclaimed
+from savo_collector.duplicates import require_unclaimed
 from savo_collector.errors import ErasedError, RejectedError
 from savo_collector.labels import count_labels, label_file
 from savo_collector.ports import Photo, Sample, SampleDatabase, SampleState, SampleStore, Transaction
@@ -24,6 +24,7 @@ from savo_contracts.envelope import ImageRef, named_id
 from savo_contracts.figures import is_edited
 from savo_contracts.samples import RejectionReason, SampleStored, Split
 from savo_contracts.scans import ScanConfirmed
+from savo_detection.photos.fingerprints import Fingerprint
 from savo_runtime.telemetry.metrics import SAMPLE_BYTES, SAMPLES, STORAGE_LIMIT, STORAGE_USED
 
 __all__ = ["SampleWriter", "require_not_erased"]

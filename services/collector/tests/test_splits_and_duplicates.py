@@ -14,11 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from savo_collector.collection import CollectSample
-from savo_collector.duplicates import MAX_DISTANCE, Fingerprint, bands, fingerprint_of, is_near_duplicate
+from savo_collector.duplicates import bands
 from savo_collector.errors import RejectedError
 from savo_collector.splits import choose_split, split_of_subject
 from savo_contracts.samples import RejectionReason, SampleRejected, SampleStored, Split
 from savo_detection.photos.decoding import decode
+from savo_detection.photos.fingerprints import MAX_DISTANCE, Fingerprint, fingerprint_of, is_near_duplicate
 from savo_runtime.service import Runtime
 from savo_runtime.testing import memory_runtime
 

@@ -25,7 +25,7 @@ from savo_collector.adapters.tables import (
     SampleRow,
     SplitRow,
 )
-from savo_collector.duplicates import bands, fingerprint_of
+from savo_collector.duplicates import bands
 from savo_collector.ports import SampleState
 from savo_collector.quality import MEASURED_SIDE
 from savo_contracts.envelope import named_id
@@ -44,6 +44,7 @@ from savo_contracts.topics import (
 from savo_contracts.training import TrainingThresholdReached
 from savo_contracts.users import ConsentChanged, SubjectErased
 from savo_detection.photos.decoding import decode
+from savo_detection.photos.fingerprints import fingerprint_of
 from savo_runtime.database import Database, upsert
 from savo_runtime.messaging.consuming.subscriptions import bind, consumes
 from savo_runtime.projection import Fold, ProjectedTable, Projection

@@ -22,13 +22,14 @@ from savo_collector.adapters.tables import (
     SplitRow,
     UnknownLabelRow,
 )
-from savo_collector.duplicates import Fingerprint, bands, is_near_duplicate
+from savo_collector.duplicates import bands
 from savo_collector.errors import ErasureCause
 from savo_collector.ports import Counts, Rejection, Sample, SampleState, UnknownLabelCounts
 from savo_contracts.envelope import Event
 from savo_contracts.samples import RejectionReason, SampleStored, Split
 from savo_contracts.scans import ScanConfirmed
 from savo_contracts.users import ConsentChanged
+from savo_detection.photos.fingerprints import Fingerprint, is_near_duplicate
 from savo_runtime.database import Database, upsert
 from savo_runtime.messaging.publishing.outbox import Outbox
 
