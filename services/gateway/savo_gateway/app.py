@@ -14,6 +14,7 @@ from savo_gateway import handlers
 from savo_gateway.access.callers import AccessPolicy, Authenticator, Mode, default_mode
 from savo_gateway.access.rate_limits import RateLimit
 from savo_gateway.access.tokens import JwtKey, TokenVerifier
+from savo_gateway.adapters.app_store import SqlAppScans
 from savo_gateway.adapters.audit_store import SqlAuditLog
 from savo_gateway.adapters.consent_store import SqlConsents
 from savo_gateway.adapters.digest_store import SqlDigests
@@ -37,7 +38,11 @@ from savo_gateway.http.scan_routes import ScanUseCases
 from savo_gateway.http.training_routes import TrainingUseCases
 from savo_gateway.http.upload_reader import UploadReader
 from savo_gateway.http.user_routes import UserUseCases
-from savo_gateway.owner_app.first.submissions import StoreReportedPhoto, SubmitReport
+from savo_gateway.owner_app.first.live_frames import LiveFrames
+from savo_gateway.owner_app.first.photo_scans import ScanAppPhoto
+from savo_gateway.owner_app.first.routes import FirstGenerationUseCases
+from savo_gateway.owner_app.first.submissions import CollectionPolicy, StoreReportedPhoto, SubmitReport
+from savo_gateway.owner_app.open_access import REQUESTS_PER_MINUTE, AddressLimits, DailyBudget, OpenAccess
 from savo_gateway.owner_app.second.analysis import AnalyzeImage
 from savo_gateway.owner_app.second.confirmations import ConfirmItems, GiveFeedback
 from savo_gateway.owner_app.second.routes import ScanningUseCases
@@ -87,6 +92,7 @@ class Components:
     """Stores and use cases that handlers, routes and workers share."""
 
     scans: SqlScans
+    app_scans: SqlAppScans
     figures: SqlFigures
     positions: SqlEventPositions
     audit_log: SqlAuditLog
@@ -95,6 +101,7 @@ class Components:
     confirm: ConfirmScan
     read_upload: UploadReader
     store_photo: StorePhoto
+    accept: AcceptScan
     progress: ShowProgress
     mirror: RolloutMirror
     rollout: HttpRolloutClient
@@ -104,8 +111,11 @@ class Components:
     def of(cls, settings: GatewaySettings, runtime: Runtime) -> Self:
         scans, figures, waiters = SqlScans(runtime.database, runtime.outbox), SqlFigures(runtime.database), Waiters()
         limits = UploadLimits(_millions(settings.max_upload_mb), _millions(settings.max_upload_megapixels))
+        store_photo = StorePhoto(runtime.store, limits, figures)
+        policy = ScanPolicy(expires_after=timedelta(seconds=settings.scan_expires_seconds))
         return cls(
             scans=scans,
+            app_scans=SqlAppScans(runtime.database),
             figures=figures,
             positions=SqlEventPositions(runtime.database),
             audit_log=SqlAuditLog(runtime.database),
@@ -113,7 +123,8 @@ class Components:
             finish=FinishScans(scans, waiters, runtime.clock),
             confirm=ConfirmScan(scans, runtime.clock),
             read_upload=UploadReader(limits, figures),
-            store_photo=StorePhoto(runtime.store, limits, figures),
+            store_photo=store_photo,
+            accept=AcceptScan(store_photo, scans, policy, runtime.clock, new_id),
             progress=ShowProgress(figures, runtime.clock, settings.goals_started_at),
             mirror=RolloutMirror(),
             rollout=HttpRolloutClient(settings.rollout_url),
@@ -128,14 +139,14 @@ def _subscriptions(components: Components) -> list[Subscription]:
 
 
 def _http(settings: GatewaySettings, runtime: Runtime, components: Components) -> ASGIApp:
-    scans = _scan_routes(settings, runtime, components)
+    scans = _scan_routes(runtime, components)
     return http_app(
         callers=CallerAuthentication(
             Authenticator(_access(settings, components.published_keys), SqlKeys(runtime.database)),
             RateLimit(settings.rate_limit_per_minute, time.monotonic),
         ),
         scans=scans,
-        training=_training_routes(runtime, components),
+        training=_training_routes(settings, runtime, components),
         admin=AdminUseCases(
             rollout=components.rollout,
             rollout_mirror=components.mirror,
@@ -146,15 +157,17 @@ def _http(settings: GatewaySettings, runtime: Runtime, components: Components) -
         ),
         users=UserUseCases(consents=SqlConsents(runtime.database, runtime.outbox), clock=runtime.clock),
         scanning=_scanning_routes(runtime, components, scans),
+        first_generation=_first_generation(settings, runtime, components),
+        open_access=_open_access(settings, runtime),
+        trusted_proxies=settings.trusted_proxies,
         page=PageOptions(collects=settings.collect_training_data, asks_consent=settings.require_consent),
     )
 
 
-def _scan_routes(settings: GatewaySettings, runtime: Runtime, components: Components) -> ScanUseCases:
-    policy = ScanPolicy(expires_after=timedelta(seconds=settings.scan_expires_seconds))
+def _scan_routes(runtime: Runtime, components: Components) -> ScanUseCases:
     return ScanUseCases(
         read_upload=components.read_upload,
-        accept=AcceptScan(components.store_photo, components.scans, policy, runtime.clock, new_id),
+        accept=components.accept,
         wait=WaitForScan(components.scans, components.waiters),
         confirm=components.confirm,
         read_photo=ReadPhoto(runtime.store),
@@ -164,15 +177,17 @@ def _scan_routes(settings: GatewaySettings, runtime: Runtime, components: Compon
     )
 
 
-def _training_routes(runtime: Runtime, components: Components) -> TrainingUseCases:
+def _training_routes(settings: GatewaySettings, runtime: Runtime, components: Components) -> TrainingUseCases:
     reported = SqlReportedScans(runtime.database)
+    policy = CollectionPolicy(settings.collect_training_data, settings.require_consent)
     return TrainingUseCases(
         read_upload=components.read_upload,
-        store_reported_photo=StoreReportedPhoto(components.store_photo, reported, runtime.clock, new_id),
-        submit=SubmitReport(components.scans, reported, components.confirm, runtime.clock),
+        store_reported_photo=StoreReportedPhoto(components.store_photo, reported, policy, runtime.clock, new_id),
+        submit=SubmitReport(
+            components.scans, components.app_scans, reported, components.confirm, policy, runtime.clock, new_id
+        ),
         stats=ShowStats(components.figures, runtime.clock),
         progress=components.progress,
-        scans=components.scans,
     )
 
 
@@ -186,6 +201,27 @@ def _scanning_routes(runtime: Runtime, components: Components, scans: ScanUseCas
         give_feedback=GiveFeedback(confirm, feedback, runtime.clock),
         scans=components.scans,
     )
+
+
+def _first_generation(settings: GatewaySettings, runtime: Runtime, components: Components) -> FirstGenerationUseCases:
+    return FirstGenerationUseCases(
+        read_upload=components.read_upload,
+        scan=ScanAppPhoto(
+            store_photo=components.store_photo,
+            accept=components.accept,
+            wait=WaitForScan(components.scans, components.waiters),
+            frames=LiveFrames(time.monotonic),
+            app_scans=components.app_scans,
+            budget=DailyBudget(components.app_scans, settings.app_daily_budget_usd, runtime.clock),
+            clock=runtime.clock,
+            new_id=new_id,
+        ),
+    )
+
+
+def _open_access(settings: GatewaySettings, runtime: Runtime) -> OpenAccess:
+    limits = AddressLimits(RateLimit(REQUESTS_PER_MINUTE, time.monotonic), runtime.clock)
+    return OpenAccess(allowed=settings.app_anonymous, limits=limits)
 
 
 def _access(settings: GatewaySettings, published_keys: JwksClient | None) -> AccessPolicy:

@@ -17,6 +17,8 @@ GatewayError                     code                      status
 ├── UnauthorizedError            unauthorized              401
 ├── ForbiddenError               forbidden                 403
 ├── TooManyRequestsError         too-many-requests         429
+├── DailyUploadsError            daily-uploads             429   without a key, by address
+├── AppBudgetSpentError          app-budget-spent          429   without a key, of all callers
 └── RolloutUnavailableError             rollout-away              503
 """
 
@@ -30,6 +32,8 @@ from typing import Any, ClassVar
 
 __all__ = [
     "AnalysisFailedError",
+    "AppBudgetSpentError",
+    "DailyUploadsError",
     "DigestSentError",
     "ForbiddenError",
     "GatewayError",
@@ -239,6 +243,32 @@ class TooManyRequestsError(GatewayError):
             f"at most {per_minute} requests per minute are accepted from one caller; wait {math.ceil(retry_after)} s",
             retry_after=retry_after,
             limit={"requests_per_minute": per_minute},
+        )
+
+
+class DailyUploadsError(GatewayError):
+    status = 429
+    code = "daily-uploads"
+    title = "This address has sent its photos of the day"
+
+    def __init__(self, bytes_per_day: int, retry_after: float) -> None:
+        super().__init__(
+            f"without a key, one address may send {bytes_per_day / 1_000_000:g} MB a day; send more tomorrow (UTC)",
+            retry_after=retry_after,
+            limit={"bytes_per_day": bytes_per_day},
+        )
+
+
+class AppBudgetSpentError(GatewayError):
+    status = 429
+    code = "app-budget-spent"
+    title = "The app's budget of the day is spent"
+
+    def __init__(self, budget_usd: float, retry_after: float) -> None:
+        super().__init__(
+            f"scans without a key may cost ${budget_usd:g} a day (SAVO_APP_DAILY_BUDGET_USD), which is spent; "
+            "scan again tomorrow (UTC)",
+            retry_after=retry_after,
         )
 
 

@@ -18,11 +18,13 @@ from savo_contracts.training import TrainingFinished
 from savo_gateway.access.records import ApiKey, Person
 from savo_gateway.confirmations.records import ConfirmationRequest, Confirmed, ReportedPhoto
 from savo_gateway.figures.records import Figures, StoredFigures
+from savo_gateway.owner_app.records import OpenAccessSpending, ScanCopy, ScanReference
 from savo_gateway.photos.uploads import Photo
 from savo_gateway.scans.records import EventPosition, IdempotencyClaim, NewScan, Scan
 from savo_gateway.users.consent import Consent, ConsentChoice
 
 __all__ = [
+    "AppScans",
     "AuditLog",
     "ConsentStore",
     "Digests",
@@ -119,16 +121,25 @@ class ScanStore(Protocol):
 class ReportedScans(Protocol):
     """Photos and results that the app sends by itself, without a scan by this product."""
 
-    async def store_reported_photo(self, scan_id: str, photo: Photo, person: Person | None, now: datetime) -> None:
-        """Raises `InvalidRequestError` when the scan id belongs to another photo."""
+    async def store_reported_photo(
+        self, scan_id: str, photo: Photo, person: Person | None, now: datetime, *, client_scan_id: str | None = None
+    ) -> None:
+        """Raises `InvalidRequestError` when the phone's id belongs to another photo of the same sender."""
         ...
 
     async def reported_photo(self, image_hash: str, scan_id: str, person: Person | None) -> ReportedPhoto | None:
-        """The photo, when it is this person's or came with this scan id."""
+        """The photo, when it is this person's or came with this scan id, ours or the phone's."""
         ...
 
     async def add_reported(
-        self, result: ScanCompleted, storage_location: StorageLocation | None, device_info: str | None
+        self,
+        result: ScanCompleted,
+        *,
+        client_scan_id: str | None,
+        upload_sha256: str | None,
+        storage_location: StorageLocation | None,
+        device_info: str | None,
+        open_access: bool = False,
     ) -> None:
         """Add a scan with the app's own result, unless the scan exists."""
         ...
@@ -143,6 +154,26 @@ class ConsentStore(Protocol):
 
     async def set_consent(self, person: Person, choice: ConsentChoice, now: datetime) -> Consent:
         """Write the choice and `ConsentChanged`. The same choice twice changes nothing."""
+        ...
+
+
+class AppScans(Protocol):
+    """Scans as the owner's app names them."""
+
+    async def find(self, reference: ScanReference) -> Scan | None:
+        """By id, else the newest scan of this photo: the person's, else one that names no person."""
+        ...
+
+    async def keep_client_scan_id(self, scan_id: str, client_scan_id: str) -> None:
+        """Keep the phone's id of a scan that has none yet."""
+        ...
+
+    async def copy(self, original: Scan, copy: ScanCopy) -> Scan:
+        """Write a completed scan with the photo and the items of another. It is no evidence and cost nothing."""
+        ...
+
+    async def open_access_spending(self, since: datetime) -> OpenAccessSpending:
+        """Of the scans without a key that were requested since then."""
         ...
 
 

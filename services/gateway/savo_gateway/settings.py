@@ -89,6 +89,23 @@ class GatewaySettings(RuntimeSettings):
     collect_training_data: bool = Field(
         False, validation_alias="SAVO_COLLECT_TRAINING_DATA", description="Keep confirmed photos as training samples."
     )
+    app_anonymous: bool = Field(
+        False,
+        validation_alias="SAVO_APP_ANONYMOUS",
+        description="Let generation 1 of the app in without a key: its three POSTs, within limits by address.",
+    )
+    app_daily_budget_usd: float = Field(
+        5.0,
+        ge=0,
+        validation_alias="SAVO_APP_DAILY_BUDGET_USD",
+        description="What scans without a key may cost in a UTC day.",
+    )
+    trusted_proxies: str = Field(
+        "127.0.0.1",
+        validation_alias="SAVO_TRUSTED_PROXIES",
+        description="Proxies whose X-Forwarded-For is believed, for limits by address.",
+        json_schema_extra={"allowed": "addresses and networks, separated by commas, such as 10.0.0.0/8"},
+    )
     require_consent: bool = Field(
         False,
         validation_alias="SAVO_REQUIRE_CONSENT",

@@ -43,6 +43,8 @@ class Principal:
     scopes: frozenset[Scope]
     user_id: str | None = None
     """Set when the caller is one user (JWT), who acts for no other user."""
+    open_access: bool = False
+    """Whether the caller has no key and acts for no user (SAVO_APP_ANONYMOUS)."""
     limited: bool = True
     """Whether requests are counted against the rate limit."""
 

@@ -18,7 +18,15 @@ from savo_gateway.confirmations.records import ConfirmationRequest
 from savo_gateway.scans.records import Confirmation, RefusedConfirmation, Scan, ScanError, ScanStatus
 from savo_runtime.database import insert_once
 
-__all__ = ["subject_for", "to_confirmation", "to_requests", "to_scan", "write_failure", "write_result"]
+__all__ = ["find_subject", "subject_for", "to_confirmation", "to_requests", "to_scan", "write_failure", "write_result"]
+
+
+async def find_subject(session: AsyncSession, person: Person) -> str | None:
+    """The person's subject; None for a person who sent nothing yet."""
+    found: str | None = await session.scalar(
+        select(SubjectRow.subject).where(SubjectRow.kind == person.kind, SubjectRow.reference == person.reference)
+    )
+    return found
 
 
 async def subject_for(session: AsyncSession, person: Person | None, now: datetime) -> tuple[str, bool]:
@@ -31,9 +39,7 @@ async def subject_for(session: AsyncSession, person: Person | None, now: datetim
         SubjectRow,
         {"subject": new_subject, "kind": person.kind, "reference": person.reference, "created_at": now},
     )
-    found = await session.scalar(
-        select(SubjectRow.subject).where(SubjectRow.kind == person.kind, SubjectRow.reference == person.reference)
-    )
+    found = await find_subject(session, person)
     assert found is not None
     return found, False
 
@@ -55,6 +61,10 @@ def to_scan(
         storage_location=StorageLocation(row.storage_location) if row.storage_location else None,
         consent=row.consent,
         captured_at=row.captured_at,
+        upload_sha256=row.upload_sha256,
+        client_scan_id=row.client_scan_id,
+        copied_from=row.copied_from,
+        open_access=bool(row.open_access),
         requested_at=row.requested_at,
         expires_at=row.expires_at,
         result=result,

@@ -15,7 +15,7 @@ from savo_contracts.figures import is_edited
 from savo_contracts.scans import ConfirmedItem, ScanCompleted, ScanFailed
 from savo_gateway.access.records import Person
 from savo_gateway.adapters.consent_store import consent_of_subject
-from savo_gateway.adapters.rows import subject_for, to_requests, to_scan, write_failure, write_result
+from savo_gateway.adapters.rows import find_subject, subject_for, to_requests, to_scan, write_failure, write_result
 from savo_gateway.adapters.tables import ConfirmationRow, IdempotencyRow, PhotoOwnerRow, ScanRow, SubjectRow
 from savo_gateway.confirmations.confirmation import check_may_confirm, confirmed_event
 from savo_gateway.confirmations.edit_merging import check_fits, merge_edits
@@ -92,8 +92,7 @@ class SqlScans:
 
     async def subject_of(self, person: Person) -> str | None:
         async with self.database.session(read_only=True) as session:
-            found: str | None = await session.scalar(_subject_query(person))
-            return found
+            return await find_subject(session, person)
 
     async def subject_for(self, person: Person, now: datetime) -> str:
         async with self.database.session() as session:
@@ -271,6 +270,8 @@ def _queued(new: NewScan, subject: str, anonymous: bool) -> Scan:
         storage_location=new.details.storage_location,
         consent=new.details.consent,
         captured_at=new.details.captured_at,
+        upload_sha256=new.photo.upload_sha256,
+        open_access=new.details.open_access,
         requested_at=new.requested_at,
         expires_at=new.expires_at,
     )
@@ -284,6 +285,7 @@ def _new_values(scan: Scan, new: NewScan) -> dict[str, object]:
         "status": scan.status.value,
         "image": scan.image.model_dump(mode="json"),
         "upload_sha256": new.photo.upload_sha256,
+        "open_access": new.details.open_access,
         "storage_location": scan.storage_location.value if scan.storage_location else None,
         "consent": scan.consent,
         "captured_at": scan.captured_at,

@@ -85,6 +85,8 @@ class ScanRow(Base):
     __table_args__ = (
         Index("ix_scans_of_subject", "subject", "requested_at", "scan_id"),
         Index("ix_scans_unfinished", "status", "expires_at"),
+        Index("ix_scans_open_access", "open_access", "requested_at"),
+        Index("uq_scans_client_scan_id", "client_scan_id", "subject", unique=True),
     )
 
     scan_id: Mapped[str] = mapped_column(String(64), primary_key=True)
@@ -92,7 +94,14 @@ class ScanRow(Base):
     anonymous: Mapped[bool] = mapped_column(Boolean)
     status: Mapped[str] = mapped_column(String(16))
     image: Mapped[dict[str, Any]]
-    upload_sha256: Mapped[str | None] = mapped_column(String(64))
+    upload_sha256: Mapped[str | None] = mapped_column(String(64), index=True)
+    """Of the file as received, with its metadata."""
+    client_scan_id: Mapped[str | None] = mapped_column(String(64))
+    """The phone's own id of the scan."""
+    copied_from: Mapped[str | None] = mapped_column(String(64))
+    """The scan whose photo and items this one has; None: its own."""
+    open_access: Mapped[bool | None] = mapped_column(Boolean)
+    """True: accepted without a key (SAVO_APP_ANONYMOUS)."""
     storage_location: Mapped[str | None] = mapped_column(String(16))
     consent: Mapped[bool | None] = mapped_column(Boolean)
     captured_at: Mapped[datetime | None]
@@ -139,9 +148,13 @@ class ReportedPhotoRow(Base):
     """A photo sent to /training/upload-image, under the scan id that its confirmation will name."""
 
     __tablename__ = "reported_photos"
+    __table_args__ = (Index("uq_reported_photos_client_scan_id", "client_scan_id", "subject", unique=True),)
 
     scan_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    client_scan_id: Mapped[str | None] = mapped_column(String(64))
+    """The phone's own id of the scan. Rows of earlier releases have it as `scan_id`."""
     sha256: Mapped[str] = mapped_column(String(64), index=True)
+    upload_sha256: Mapped[str | None] = mapped_column(String(64), index=True)
     subject: Mapped[str] = mapped_column(String(64))
     anonymous: Mapped[bool] = mapped_column(Boolean)
     image: Mapped[dict[str, Any]]

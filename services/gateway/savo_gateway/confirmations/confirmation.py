@@ -59,7 +59,8 @@ def confirmed_event(
         subject=scan.subject,
         anonymous=scan.anonymous,
         image=scan.image,
-        experiment=result.experiment,
+        # Rollout counts no event without an experiment: anyone can send a confirmation where no key is required.
+        experiment=None if scan.open_access else result.experiment,
         assigned_arm=result.assigned_arm,
         served_by=result.served_by,
         model_version=result.model_version,

@@ -113,7 +113,10 @@ class Confirmed:
 class ReportedPhoto:
     """A photo without a scan, from POST /training/upload-image."""
 
+    scan_id: str | None
+    """Under which it was stored; None where the person owns it under another id."""
     image: ImageRef
+    upload_sha256: str | None
     subject: str
     anonymous: bool
     uploaded_at: datetime

@@ -87,8 +87,8 @@ class TrainingStats:
     correction_rate: float
     storage_size_mb: float
     """10⁶ bytes of sample images."""
-    last_updated: datetime | None
-    """When one of these figures changed last; None before the first."""
+    last_updated: datetime
+    """When one of these figures changed last; before the first change, now: the app expects a time."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,7 +24,8 @@ class ShowStats:
     clock: Callable[[], datetime]
 
     async def __call__(self) -> TrainingStats:
-        stored = await self.figures.figures(*_days(self.clock()))
+        now = self.clock()
+        stored = await self.figures.figures(*_days(now))
         return TrainingStats(
             total_samples=stored.total_samples,
             samples_today=stored.samples_today,
@@ -34,7 +35,7 @@ class ShowStats:
             else 0.0,
             correction_rate=_correction_rate(stored),
             storage_size_mb=_rounded(stored.bytes / BYTES_PER_MB),
-            last_updated=stored.last_updated,
+            last_updated=stored.last_updated or now,
         )
 
 

@@ -6,6 +6,7 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from savo_gateway.http import admin_routes, page_routes, problems, scan_routes, training_routes, user_routes
 from savo_gateway.http.admin_routes import AdminUseCases
@@ -15,6 +16,9 @@ from savo_gateway.http.page_routes import PageOptions
 from savo_gateway.http.scan_routes import ScanUseCases
 from savo_gateway.http.training_routes import TrainingUseCases
 from savo_gateway.http.user_routes import UserUseCases
+from savo_gateway.owner_app.first import routes as first
+from savo_gateway.owner_app.first.routes import FirstGenerationUseCases
+from savo_gateway.owner_app.open_access import OpenAccess
 from savo_gateway.owner_app.second import routes as second
 from savo_gateway.owner_app.second.routes import ScanningUseCases
 
@@ -22,10 +26,10 @@ __all__ = ["http_app"]
 
 TAGS = [
     {"name": "scans", "description": "Photos in, ingredients out, corrections back."},
-    {"name": "training", "description": "Training data: statistics, progress, and the app's legacy API."},
+    {"name": "training", "description": "Training data: statistics, progress, and the app's photos and corrections."},
     {"name": "recipes", "description": "Recipes for ingredients. Planned: no route yet."},
     {"name": "users", "description": "Users: their consent to training."},
-    {"name": "app", "description": "Calls of the owner's app, over the same use cases as /v1."},
+    {"name": "app", "description": "The owner's app: its own paths and forms, over the same use cases as /v1."},
     {"name": "admin", "description": "For operators: rollout, audit log, digests."},
 ]
 
@@ -42,8 +46,11 @@ def http_app(
     users: UserUseCases,
     scanning: ScanningUseCases,
     page: PageOptions,
+    first_generation: FirstGenerationUseCases,
+    open_access: OpenAccess,
+    trusted_proxies: str,
 ) -> FastAPI:
-    """The application, given the use cases of each module of routes."""
+    """The application, given the use cases of each module of routes. `trusted_proxies`: addresses, by commas."""
     app = FastAPI(
         title="Savo",
         summary="What is in the kitchen",
@@ -54,9 +61,11 @@ def http_app(
         docs_url=None,
         redoc_url=None,
     )
-    app.state.provided = {type(part): part for part in (callers, scans, training, admin, users, scanning, page)}
+    parts = (callers, scans, training, admin, users, scanning, page, first_generation, open_access)
+    app.state.provided = {type(part): part for part in parts}
     app.add_middleware(BodyLimit)
+    app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=trusted_proxies)
     problems.install(app)
-    for routes in (scan_routes, user_routes, training_routes, admin_routes, second, page_routes):
+    for routes in (scan_routes, user_routes, training_routes, admin_routes, first, second, page_routes):
         app.include_router(routes.router)
     return app

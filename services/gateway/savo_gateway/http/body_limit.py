@@ -11,7 +11,7 @@ __all__ = ["MAX_BODY_BYTES", "BodyLimit"]
 
 MAX_BODY_BYTES = 1_000_000
 
-PHOTO_PATHS = frozenset({"/v1/scans", "/training/upload-image", "/api/scanning/analyze-image"})
+PHOTO_PATHS = frozenset({"/v1/scans", "/training/upload-image", "/inventory/scan", "/api/scanning/analyze-image"})
 """These apply the limit of a photo themselves."""
 
 

@@ -19,6 +19,7 @@ __all__ = [
     "OpsCaller",
     "ScansCaller",
     "TrainingCaller",
+    "authenticated",
     "find_visible",
     "person_for",
     "provided",
@@ -45,13 +46,18 @@ class CallerAuthentication:
     rate_limit: RateLimit
 
 
-async def _caller(
-    request: Request, callers: Annotated[CallerAuthentication, provided(CallerAuthentication)]
-) -> Principal:
+async def authenticated(request: Request, callers: CallerAuthentication) -> Principal:
+    """The caller, counted against the rate limit. Raises `UnauthorizedError` and `TooManyRequestsError`."""
     principal = await callers.check(request.headers)
     if principal.limited:
         callers.rate_limit.take(principal.name)
     return principal
+
+
+async def _caller(
+    request: Request, callers: Annotated[CallerAuthentication, provided(CallerAuthentication)]
+) -> Principal:
+    return await authenticated(request, callers)
 
 
 def _with(scope: Scope) -> Any:

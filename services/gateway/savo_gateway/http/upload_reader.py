@@ -16,7 +16,7 @@ from savo_gateway.errors import InvalidRequestError, UploadRefusal, UploadRefuse
 from savo_gateway.photos.uploads import ALLOWED_TYPES, UploadLimits
 from savo_gateway.ports import RefusedUploads
 
-__all__ = ["BINARY", "Upload", "UploadReader", "parse_form", "photo_body", "receive"]
+__all__ = ["BINARY", "Upload", "UploadReader", "parse_form", "photo_body", "receive", "without_empty"]
 
 BINARY = {"schema": {"type": "string", "format": "binary"}}
 """OpenAPI schema of a body that is a file."""
@@ -70,7 +70,7 @@ async def receive(request: Request, limits: UploadLimits) -> Upload:
         detail = f"a body of type {kind!r} is not a photo; {allowed}"
         raise UploadRefusedError(UploadRefusal.WRONG_TYPE, detail, allowed=["multipart/form-data", *ALLOWED_TYPES])
     photo = b"".join([chunk async for chunk in _bounded(request, limits.max_bytes, limits)])
-    return Upload(photo, _without_empty(request.query_params))
+    return Upload(photo, without_empty(request.query_params))
 
 
 def parse_form(kind: type[F], fields: Mapping[str, str]) -> F:
@@ -117,7 +117,7 @@ async def _from_form(request: Request, limits: UploadLimits) -> Upload:
         raise InvalidRequestError("body", "the form cannot be read: its boundary is missing") from error
     try:
         fields = {name: value for name, value in form.items() if isinstance(value, str)}
-        return Upload(await _photo(form), _without_empty(fields))
+        return Upload(await _photo(form), without_empty(fields))
     finally:
         await form.close()
 
@@ -141,5 +141,5 @@ async def _bounded(request: Request, limit: int, limits: UploadLimits) -> AsyncG
         yield chunk
 
 
-def _without_empty(fields: Mapping[str, str]) -> dict[str, str]:
+def without_empty(fields: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in fields.items() if value.strip()}

@@ -26,14 +26,22 @@ class StorePhoto:
 
     async def __call__(self, data: bytes) -> Photo:
         """Raises `UploadRefusedError`."""
+        photo = await self.check(data)
+        await self.put(photo)
+        return photo
+
+    async def check(self, data: bytes) -> Photo:
+        """The photo as it will be stored. Raises `UploadRefusedError`."""
         try:
             async with self.decode_slots:
                 photo = await asyncio.to_thread(prepare, data, self.limits)
         except UploadRefusedError as refusal:
             await self.refused.count_refused_upload(refusal.reason.value)
             raise
-        await self.photos.put_if_absent(photo.ref.key, photo.data, media_type=photo.media_type)
         return photo
+
+    async def put(self, photo: Photo) -> None:
+        await self.photos.put_if_absent(photo.ref.key, photo.data, media_type=photo.media_type)
 
 
 @dataclass(frozen=True)

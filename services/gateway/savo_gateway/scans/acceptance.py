@@ -13,8 +13,9 @@ import structlog
 from savo_contracts.scans import ScanRequested
 from savo_gateway.errors import IdempotencyInProgressError
 from savo_gateway.photos.storage import StorePhoto
+from savo_gateway.photos.uploads import Photo
 from savo_gateway.ports import ScanStore
-from savo_gateway.scans.records import IdempotencyClaim, NewScan, Scan, ScanUpload
+from savo_gateway.scans.records import IdempotencyClaim, NewScan, Scan, ScanDetails, ScanUpload
 
 __all__ = ["AcceptScan", "ScanPolicy", "requested_event"]
 
@@ -61,13 +62,14 @@ class AcceptScan:
         finally:
             lock.release()
 
-    async def _accept(self, upload: ScanUpload, claim: IdempotencyClaim | None) -> Scan:
+    async def of_photo(self, photo: Photo, details: ScanDetails, claim: IdempotencyClaim | None = None) -> Scan:
+        """A queued scan of a photo that was checked before."""
         now = self.clock()
-        photo = await self.store_photo(upload.data)
+        await self.store_photo.put(photo)
         new = NewScan(
             scan_id=self.new_id(),
             photo=photo,
-            details=upload.details,
+            details=details,
             requested_at=now,
             expires_at=now + self.policy.expires_after,
             claim=claim,
@@ -82,6 +84,9 @@ class AcceptScan:
             height=photo.height,
         )
         return scan
+
+    async def _accept(self, upload: ScanUpload, claim: IdempotencyClaim | None) -> Scan:
+        return await self.of_photo(await self.store_photo.check(upload.data), upload.details, claim)
 
 
 def requested_event(scan: Scan) -> ScanRequested:

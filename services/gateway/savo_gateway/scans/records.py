@@ -57,6 +57,8 @@ class ScanDetails:
     """To train with this photo; None where the user was not asked."""
     captured_at: datetime | None = None
     device_info: str | None = None
+    open_access: bool = False
+    """The caller has no key (SAVO_APP_ANONYMOUS): the scan is anonymous, and its confirmation is no evidence."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,6 +159,14 @@ class Scan:
     storage_location: StorageLocation | None
     consent: bool | None
     captured_at: datetime | None
+    upload_sha256: str | None = None
+    """Of the file as received; None for scans that the app reports."""
+    client_scan_id: str | None = None
+    """The phone's own id, unique among the scans of its person."""
+    copied_from: str | None = None
+    """The scan whose photo and items it has, where they are not its own."""
+    open_access: bool = False
+    """Accepted without a key: its confirmation is no evidence."""
     requested_at: datetime
     expires_at: datetime
     """A scan without a result at this time fails as `expired`."""
