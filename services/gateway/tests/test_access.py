@@ -19,7 +19,7 @@ from services.gateway.tests.harness import GatewayHarness
 from services.gateway.tests.photos import photo
 
 SECRET = "a secret of at least thirty-two bytes, for tests"
-OPEN = ("/training/stats", "/docs", "/openapi.json", "/asyncapi", "/")
+OPEN = ("/training/stats", "/health", "/docs", "/openapi.json", "/asyncapi", "/")
 
 
 def token(sub: str | None = "anna", *, key: str = SECRET, algorithm: str = "HS256", **claims: Any) -> dict[str, str]:

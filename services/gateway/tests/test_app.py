@@ -180,6 +180,8 @@ async def test_the_openapi_document_has_every_route_with_its_tag(gateway: Gatewa
         ("GET", "/training/progress"),
         ("POST", "/training/upload-image"),
         ("POST", "/training/submit"),
+        ("POST", "/inventory/scan"),
+        ("GET", "/health"),
         ("GET", "/admin/rollout"),
         ("PUT", "/admin/rollout"),
         ("GET", "/admin/audit"),
