@@ -84,7 +84,15 @@ GROUPS: tuple[Group, ...] = (
     Group(
         "Access",
         "Authentication and rate limits of the HTTP API.",
-        ("SAVO_AUTH", "SAVO_JWT_.*", "SUPABASE_JWT_SECRET", "SAVO_JWKS_URL", "SAVO_RATE_LIMIT_.*", "SAVO_APP_.*", "SAVO_TRUSTED_PROXIES"),
+        (
+            "SAVO_AUTH",
+            "SAVO_JWT_.*",
+            "SUPABASE_JWT_SECRET",
+            "SAVO_JWKS_URL",
+            "SAVO_RATE_LIMIT_.*",
+            "SAVO_APP_.*",
+            "SAVO_TRUSTED_PROXIES",
+        ),
     ),
     Group(
         "HTTP addresses",
