@@ -81,7 +81,10 @@ def build(settings: GatewaySettings, runtime: Runtime) -> Service:
         ],
         exports_group_lag=True,
         # The embedded broker loses unread records when it stops.
-        on_start=[sweep.republish] if settings.embedded_broker else [],
+        on_start=[
+            _open_access(settings, runtime).log_at_start,
+            *([sweep.republish] if settings.embedded_broker else []),
+        ],
         on_stop=[client.close for client in (components.rollout, components.published_keys) if client],
         on_published=components.positions.published,
     )
@@ -221,11 +224,15 @@ def _first_generation(settings: GatewaySettings, runtime: Runtime, components: C
 
 def _open_access(settings: GatewaySettings, runtime: Runtime) -> OpenAccess:
     limits = AddressLimits(RateLimit(REQUESTS_PER_MINUTE, time.monotonic), runtime.clock)
-    return OpenAccess(allowed=settings.app_anonymous, limits=limits)
+    return OpenAccess(allowed=settings.app_anonymous, limits=limits, mode=_mode(settings))
+
+
+def _mode(settings: GatewaySettings) -> Mode:
+    return Mode(settings.auth) if settings.auth else default_mode(settings.http_host)
 
 
 def _access(settings: GatewaySettings, published_keys: JwksClient | None) -> AccessPolicy:
-    mode = Mode(settings.auth) if settings.auth else default_mode(settings.http_host)
+    mode = _mode(settings)
     if mode is not Mode.JWT:
         return AccessPolicy(mode)
     verify = TokenVerifier(

@@ -12,10 +12,12 @@ from typing import Any
 import httpx2
 import pytest
 from PIL import Image
+from structlog.testing import capture_logs
 
 from savo_contracts.envelope import Event
 from savo_contracts.scans import Action, FailureCode, ScanConfirmed, ScanFailed, ScanRequested, StorageLocation
 from savo_gateway.access.api_keys import create_key
+from savo_gateway.access.callers import Mode
 from savo_gateway.access.rate_limits import RateLimit
 from savo_gateway.access.records import Scope
 from savo_gateway.adapters.app_store import SqlAppScans
@@ -25,6 +27,7 @@ from savo_gateway.owner_app.first.live_frames import LiveFrames
 from savo_gateway.owner_app.first.routes import FirstGenerationUseCases
 from savo_gateway.owner_app.first.words import quantity_of, quantity_text, storage_location_of, storage_text
 from savo_gateway.owner_app.open_access import AddressLimits, DailyBudget, OpenAccess, source_of
+from savo_runtime.testing import FakeClock
 from services.gateway.tests.events import completed, tomato
 from services.gateway.tests.harness import GatewayHarness
 from services.gateway.tests.photos import photo
@@ -377,7 +380,7 @@ class TestOpenAccess:
     async def test_an_address_has_a_limit_of_requests_and_of_bytes(self, gateway: GatewayHarness, jpeg: bytes) -> None:
         now = [0.0]
         limits = AddressLimits(RateLimit(6, lambda: now[0]), gateway.clock, bytes_per_day=len(frame()) * 2)
-        gateway.replace_provided(OpenAccess(allowed=True, limits=limits))
+        gateway.replace_provided(OpenAccess(allowed=True, limits=limits, mode=Mode.API_KEY))
         await scan(gateway, frame())
         refused = await send(gateway, frame())
         assert (refused.status_code, refused.json()["code"]) == (429, "too-many-requests")
@@ -435,3 +438,14 @@ def test_words_for_places_and_quantities_are_the_apps() -> None:
         None,
     ]
     assert (quantity_text(0.5), quantity_text(None)) == ("0.5 pcs", None)
+
+
+@pytest.mark.parametrize(
+    ("mode", "allowed", "access"),
+    [(Mode.NONE, False, "no sign-in"), (Mode.JWT, True, "without a key"), (Mode.API_KEY, False, "with a key only")],
+)
+async def test_the_log_says_at_the_start_how_the_app_gets_in(mode: Mode, allowed: bool, access: str) -> None:
+    limits = AddressLimits(RateLimit(0, lambda: 0.0), FakeClock())
+    with capture_logs() as logs:
+        await OpenAccess(allowed=allowed, limits=limits, mode=mode).log_at_start()
+    assert [entry["first_generation"] for entry in logs] == [access]

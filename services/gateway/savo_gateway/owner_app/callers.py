@@ -50,7 +50,7 @@ async def _app_caller(
     open_access: Annotated[OpenAccess, provided(OpenAccess)],
 ) -> AppCaller:
     address = request.client.host if request.client else UNKNOWN_ADDRESS
-    if open_access.allowed and callers.check.policy.mode is not Mode.NONE and not _has_credentials(request.headers):
+    if open_access.allowed and open_access.mode is not Mode.NONE and not _has_credentials(request.headers):
         open_access.limits.take(address, _declared_size(request.headers))
         return AppCaller(OPEN_ACCESS, address)
     return AppCaller(await authenticated(request, callers), address)

@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import structlog
 
+from savo_gateway.access.callers import Mode
 from savo_gateway.access.rate_limits import RateLimit
 from savo_gateway.access.records import Principal, Scope
 from savo_gateway.errors import AppBudgetSpentError, DailyUploadsError
@@ -97,6 +98,14 @@ class OpenAccess:
 
     allowed: bool
     limits: AddressLimits
+    mode: Mode
+    """How all other callers authenticate."""
+
+    async def log_at_start(self) -> None:
+        """Say in the log how generation 1 of the app gets in."""
+        without_sign_in = self.mode is Mode.NONE
+        access = "no sign-in" if without_sign_in else "without a key" if self.allowed else "with a key only"
+        log.info("app.access", first_generation=access, auth=self.mode.value)
 
 
 def _with_one_more(spending: OpenAccessSpending) -> float:
