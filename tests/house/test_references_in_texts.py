@@ -25,7 +25,7 @@ COMMAND = re.compile(r"`(?:\.venv/bin/)?savo ([a-z][a-z-]*)(?: ([a-z][a-z-]*))?"
 WEB_PATH = re.compile(r"(?:(?<=[\s`(])|(?<=url}))/([a-z][a-z0-9-]*)(?:/[\w{}.:-]+)*(?=[\s`).,;:?]|$)")
 
 SERVED = {
-    "v1", "api", "health", "training", "admin", "docs", "openapi.json", "asyncapi", "page",  # gateway
+    "v1", "api", "inventory", "health", "training", "admin", "docs", "openapi.json", "asyncapi", "page",  # gateway
     "metrics", "livez", "readyz",  # every service
     "rollout",  # rollout
     "runs", "models",  # trainer

@@ -14,7 +14,6 @@ from savo_gateway import handlers
 from savo_gateway.access.callers import AccessPolicy, Authenticator, Mode, default_mode
 from savo_gateway.access.rate_limits import RateLimit
 from savo_gateway.access.tokens import JwtKey, TokenVerifier
-from savo_gateway.adapters.app_store import SqlAppScans
 from savo_gateway.adapters.audit_store import SqlAuditLog
 from savo_gateway.adapters.consent_store import SqlConsents
 from savo_gateway.adapters.digest_store import SqlDigests
@@ -23,8 +22,9 @@ from savo_gateway.adapters.feedback_store import SqlFeedback
 from savo_gateway.adapters.figure_store import SqlFigures
 from savo_gateway.adapters.jwks_client import JwksClient
 from savo_gateway.adapters.key_store import SqlKeys
+from savo_gateway.adapters.owner_app.app_scan_store import SqlAppScans
+from savo_gateway.adapters.owner_app.reported_store import SqlReportedScans
 from savo_gateway.adapters.projection import PROJECTION
-from savo_gateway.adapters.reported_store import SqlReportedScans
 from savo_gateway.adapters.rollout_client import HttpRolloutClient
 from savo_gateway.adapters.scan_store import SqlScans
 from savo_gateway.confirmations.confirmation import ConfirmScan
@@ -182,7 +182,9 @@ def _scan_routes(runtime: Runtime, components: Components) -> ScanUseCases:
 
 def _training_routes(settings: GatewaySettings, runtime: Runtime, components: Components) -> TrainingUseCases:
     reported = SqlReportedScans(runtime.database)
-    policy = CollectionPolicy(settings.collect_training_data, settings.require_consent)
+    policy = CollectionPolicy(
+        SqlConsents(runtime.database, runtime.outbox), settings.collect_training_data, settings.require_consent
+    )
     return TrainingUseCases(
         read_upload=components.read_upload,
         store_reported_photo=StoreReportedPhoto(components.store_photo, reported, policy, runtime.clock, new_id),

@@ -20,8 +20,8 @@ from savo_gateway.access.api_keys import create_key
 from savo_gateway.access.callers import Mode
 from savo_gateway.access.rate_limits import RateLimit
 from savo_gateway.access.records import Scope
-from savo_gateway.adapters.app_store import SqlAppScans
 from savo_gateway.adapters.key_store import SqlKeys
+from savo_gateway.adapters.owner_app.app_scan_store import SqlAppScans
 from savo_gateway.owner_app.first import routes
 from savo_gateway.owner_app.first.live_frames import LiveFrames
 from savo_gateway.owner_app.first.routes import FirstGenerationUseCases
@@ -274,6 +274,24 @@ class TestWithoutCollection:
         assert (done["status"], done["stored"]) == ("ok", False)
         assert "not collected" in done["message"]
         assert len(await gateway.published(ScanConfirmed)) == 1
+
+
+class TestRequiredConsent:
+    @pytest.fixture
+    def gateway_settings(self) -> dict[str, Any]:
+        return {"SAVO_COLLECT_TRAINING_DATA": True, "SAVO_REQUIRE_CONSENT": True}
+
+    async def test_a_photo_is_kept_once_its_person_consents(self, gateway: GatewayHarness) -> None:
+        stored = []
+        for given in (None, True, False):
+            if given is not None:
+                choice = {"given": given, "text_version": "1"}
+                assert (await gateway.http.put("/v1/users/anna/consent", json=choice)).status_code == 200
+            answer = await gateway.http.post(
+                "/training/upload-image", files={"image": ("p.jpg", photo())}, data={"user_id": "anna"}
+            )
+            stored.append((answer.json()["status"], answer.json()["stored"], bool(gateway.objects)))
+        assert stored == [("ok", False, False), ("ok", True, True), ("ok", False, True)]
 
 
 # the live camera ----------------------------------------------------------------------------------------------------

@@ -16,8 +16,9 @@ from savo_gateway.errors import PhotoNotFoundError
 from savo_gateway.owner_app.first.report import Report
 from savo_gateway.owner_app.records import Sender
 from savo_gateway.photos.storage import StorePhoto
-from savo_gateway.ports import AppScans, ReportedScans, ScanStore
+from savo_gateway.ports import AppScans, ConsentStore, ReportedScans, ScanStore
 from savo_gateway.scans.records import Scan
+from savo_gateway.users.consent import effective_consent
 
 __all__ = ["CollectionPolicy", "StoreReportedPhoto", "Submission", "SubmitReport"]
 
@@ -29,13 +30,16 @@ REPORTED_MODEL = "app-reported"
 class CollectionPolicy:
     """Whether the collector makes samples of confirmed scans: its own settings, read for the app's answers."""
 
+    consents: ConsentStore
     collects: bool
     requires_consent: bool = False
 
-    def refusal(self, consent: bool | None) -> str | None:
-        """Why a photo becomes no sample, for a person; None where it may become one."""
+    async def refusal(self, person: Person | None, of_scan: bool | None = None) -> str | None:
+        """Why a photo becomes no sample, for a person; None where it may become one. `of_scan`: the scan's consent."""
         if not self.collects:
             return "training data is not collected at present"
+        chosen = await self.consents.consent_of(person) if person else None
+        consent = effective_consent(of_scan, chosen.choice.given if chosen else None)
         if consent is False or (self.requires_consent and not consent):
             return "there is no consent to train with this photo"
         return None
@@ -73,7 +77,7 @@ class StoreReportedPhoto:
         """
         scan_id = self.new_id()
         answered_id, image_hash = client_scan_id or scan_id, sha256(data).hexdigest()
-        if refusal := self.policy.refusal(None):
+        if refusal := await self.policy.refusal(person):
             message = f"{refusal}; the photo was not kept"
             return Submission(scan_id=answered_id, image_hash=image_hash, stored=False, message=message)
         photo = await self.store_photo(data)
@@ -98,7 +102,7 @@ class SubmitReport:
     async def __call__(self, report: Report, sender: Sender, device_info: str | None) -> Submission:
         """Raises `PhotoNotFoundError`, `InvalidRequestError`, `ScanFailedError`."""
         scan = await self.app_scans.find(sender.reference(report.scan_id, report.image_hash))
-        refusal = self.policy.refusal(scan.consent if scan else None)
+        refusal = await self.policy.refusal(sender.person, scan.consent if scan else None)
         if scan is not None:
             return self._submission(report, await self._confirm(report, scan), refusal)
         if refusal:  # without a sample, a result that is not ours is of no use
