@@ -81,10 +81,7 @@ def build(settings: GatewaySettings, runtime: Runtime) -> Service:
         ],
         exports_group_lag=True,
         # The embedded broker loses unread records when it stops.
-        on_start=[
-            _open_access(settings, runtime).log_at_start,
-            *([sweep.republish] if settings.embedded_broker else []),
-        ],
+        on_start=[sweep.republish] if settings.embedded_broker else [],
         on_stop=[client.close for client in (components.rollout, components.published_keys) if client],
         on_published=components.positions.published,
     )
@@ -226,7 +223,9 @@ def _first_generation(settings: GatewaySettings, runtime: Runtime, components: C
 
 def _open_access(settings: GatewaySettings, runtime: Runtime) -> OpenAccess:
     limits = AddressLimits(RateLimit(REQUESTS_PER_MINUTE, time.monotonic), runtime.clock)
-    return OpenAccess(allowed=settings.app_anonymous, limits=limits, mode=_mode(settings))
+    open_access = OpenAccess(allowed=settings.app_anonymous, limits=limits, mode=_mode(settings))
+    open_access.log_at_start()
+    return open_access
 
 
 def _mode(settings: GatewaySettings) -> Mode:

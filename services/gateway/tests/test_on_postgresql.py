@@ -38,6 +38,12 @@ from services.gateway.tests.test_figures import (
     test_the_correction_rate_is_edited_scans_of_confirmed_scans,
 )
 from services.gateway.tests.test_legacy_submissions import test_corrections_become_the_same_event_as_a_confirmation
+from services.gateway.tests.test_owner_app import (
+    TestOpenAccess,
+    test_look_alike_frames_share_one_scan_and_are_no_evidence,
+    test_the_apps_ids_are_unique_per_person_and_never_ours,
+    test_the_apps_own_id_finds_the_newest_scan_of_the_photo,
+)
 from services.gateway.tests.test_owner_app_second import TestFeedback, TestHistory
 from services.gateway.tests.test_scans_http import (
     test_a_photo_becomes_an_object_a_scan_and_an_event,
@@ -51,6 +57,7 @@ __all__ = [
     "TestApiKeys",
     "TestFeedback",
     "TestHistory",
+    "TestOpenAccess",
     "test_a_photo_becomes_an_object_a_scan_and_an_event",
     "test_a_repeated_confirmation_gives_the_same_answer_and_one_event",
     "test_a_scan_without_an_answer_fails_half_a_minute_after_it_expired",
@@ -63,14 +70,22 @@ __all__ = [
     "test_days_are_utc_weeks_begin_on_monday_and_megabytes_are_millions",
     "test_fifty_equal_concurrent_requests_create_one_scan",
     "test_idempotency_keys_are_deleted_after_a_day",
+    "test_look_alike_frames_share_one_scan_and_are_no_evidence",
     "test_progress_shows_runs_and_goals_with_their_figures",
     "test_refusals_count_by_reason_once_per_scan_until_they_are_lifted",
     "test_refused_uploads_are_counted_by_reason",
     "test_samples_that_are_not_erased_are_counted_by_day_over_four_weeks",
+    "test_the_apps_ids_are_unique_per_person_and_never_ours",
+    "test_the_apps_own_id_finds_the_newest_scan_of_the_photo",
     "test_the_correction_rate_is_edited_scans_of_confirmed_scans",
 ]
 
 pytestmark = pytest.mark.postgres
+
+
+@pytest.fixture
+def gateway_settings() -> dict[str, Any]:
+    return {"SAVO_COLLECT_TRAINING_DATA": True}
 
 
 @pytest.fixture

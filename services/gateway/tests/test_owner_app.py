@@ -462,8 +462,8 @@ def test_words_for_places_and_quantities_are_the_apps() -> None:
     ("mode", "allowed", "access"),
     [(Mode.NONE, False, "no sign-in"), (Mode.JWT, True, "without a key"), (Mode.API_KEY, False, "with a key only")],
 )
-async def test_the_log_says_at_the_start_how_the_app_gets_in(mode: Mode, allowed: bool, access: str) -> None:
+def test_the_log_says_at_the_start_how_the_app_gets_in(mode: Mode, allowed: bool, access: str) -> None:
     limits = AddressLimits(RateLimit(0, lambda: 0.0), FakeClock())
     with capture_logs() as logs:
-        await OpenAccess(allowed=allowed, limits=limits, mode=mode).log_at_start()
+        OpenAccess(allowed=allowed, limits=limits, mode=mode).log_at_start()
     assert [entry["first_generation"] for entry in logs] == [access]

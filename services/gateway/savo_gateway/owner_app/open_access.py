@@ -101,7 +101,7 @@ class OpenAccess:
     mode: Mode
     """How all other callers authenticate."""
 
-    async def log_at_start(self) -> None:
+    def log_at_start(self) -> None:
         """Say in the log how generation 1 of the app gets in."""
         without_sign_in = self.mode is Mode.NONE
         access = "no sign-in" if without_sign_in else "without a key" if self.allowed else "with a key only"
