@@ -9,7 +9,8 @@ whatever their months.
 
 - Names are normalised through the catalogue of ingredients, and the classes are the labels that occur.
 - A user id becomes a random subject, which groups the photos of a person; the id itself is not kept.
-- An item without a box gets no line and is counted. A photo of such items alone is left out: it is no background.
+- An item without a box gets no line and is counted, and so are the photos of each split that have one. A photo of such
+  items alone is left out: it is no background.
 - A file that cannot be used is left out with its reason, and the others are read.
 """
 
@@ -116,6 +117,8 @@ class _Reading:
     photos: list[CheckedPhoto] = field(default_factory=list)
     digests: set[str] = field(default_factory=set)
     counted: Counter[str] = field(default_factory=Counter)
+    unboxed: set[str] = field(default_factory=set)
+    """Names of the photos with an item without a box."""
 
     def subject(self, user: str) -> str:
         """A random subject. Its number keeps the order of subjects, and with it the splits of a seed, repeatable."""
@@ -244,6 +247,8 @@ def _boxes(label: _Label, path: Path, reading: _Reading) -> list[TruthBox]:
     if label.annotations and not boxes:
         raise _UnusableFileError("no item has a box", path)
     reading.counted.update(counted)
+    if counted[UNBOXED_ITEMS]:
+        reading.unboxed.add(path.stem)
     reading.names.extend(sorted({box.label for box in boxes} - set(reading.names)))
     return boxes
 
@@ -277,7 +282,7 @@ def _found(reading: _Reading, left_out: LeftOut) -> FoundPhotos:
     photos = [CheckedPhoto(photo.path, dense_labels(photo.labels, mapping), photo.hash) for photo in reading.photos]
     counted = {description: count for description, count in reading.counted.items() if count}
     unknown = tuple(name for name in classes if name in reading.unknown)
-    return FoundPhotos(classes, tuple(photos), left_out, reading.groups, counted, unknown)
+    return FoundPhotos(classes, tuple(photos), left_out, reading.groups, counted, unknown, frozenset(reading.unboxed))
 
 
 def _no_usable_photo(folder: Path, left_out: LeftOut) -> DatasetError:

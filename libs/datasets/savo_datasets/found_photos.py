@@ -59,6 +59,8 @@ class FoundPhotos:
     """What the labels hold beside boxes: number by description."""
     unknown_classes: tuple[str, ...] = ()
     """Classes from names that the catalogue of ingredients does not have."""
+    unboxed: frozenset[str] = frozenset()
+    """Names of the photos that show an item without a box, beside items with boxes."""
 
 
 def printable(name: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from savo_datasets import app_folder, yolo_folder
@@ -34,6 +34,8 @@ class Prepared:
     data: Path
     """Path of dataset.yaml."""
     table: ClassTable
+    unboxed: Mapping[str, int] = field(default_factory=dict)
+    """Photos with an item without a box, by split. A model that finds such an item is counted wrong."""
 
 
 def find_photos(folder: Path) -> FoundPhotos:
@@ -72,7 +74,9 @@ def prepare(
     write_groups(output / GROUPS_FILE, [photo.name for photo in photos], splits, groups)
     table.write(output)
     data = write_description(output, found.classes, present=[split for split in SPLITS if split in splits])
-    return report(splits, groups.groups, table, found.left_out.counts(), data)
+    prepared = report(splits, groups.groups, table, found.left_out.counts(), data)
+    unboxed = Counter(split for photo, split in zip(photos, splits, strict=True) if photo.name in found.unboxed)
+    return replace(prepared, unboxed={split: unboxed[split] for split in SPLITS})
 
 
 def report(

@@ -57,6 +57,16 @@ def test_names_become_labels_of_the_catalogue_and_classes_are_the_labels_that_oc
     assert found.unknown_classes == ("dragonstone",)
 
 
+def test_photos_with_an_item_without_a_box_are_counted_in_their_split(tmp_path: Path) -> None:
+    unboxed = {store(tmp_path / "in", number, EGG, {"class": "garlic"}, user=f"user-{number}") for number in (2, 5)}
+    for number in (1, 3, 4, 6):
+        store(tmp_path / "in", number, user=f"user-{number}")
+    prepared = prepare(find_photos(tmp_path / "in"), tmp_path / "out", (0.4, 0.3, 0.3), Grouping(), 0)
+    for split, count in prepared.unboxed.items():
+        assert count == len({path.stem for path in (tmp_path / "out/images" / split).glob("*")} & unboxed)
+    assert sum(prepared.unboxed.values()) == 2
+
+
 def test_boxes_in_pixels_become_fractions_of_the_photo(tmp_path: Path) -> None:
     store(tmp_path, 1)
     assert find_photos(tmp_path).photos[0].labels == "0 0.350000 0.400000 0.500000 0.400000\n"

@@ -116,6 +116,7 @@ def test_prepare_names_files_that_it_leaves_out(tmp_path: Path) -> None:
     assert "left out: 23 (no label file)\n" in output
     assert "  and 3 more; --json lists all\n" in output
     assert "counted: 8 items without a box\n" in output
+    assert "photos with unboxed items" in output
 
 
 def test_prepare_reads_the_tar_of_the_folder_of_the_app(tmp_path: Path) -> None:

@@ -178,15 +178,12 @@ def _print(prepared: Prepared, classes: Sequence[str], found: FoundPhotos | None
     if as_json:
         counts = {"photos": prepared.counts, "groups": prepared.groups, "boxes": prepared.boxes}
         labels = {"left_out_files": found.left_out.files, "counted": found.counted} if found else {}
-        unknown = {"unknown_classes": found.unknown_classes} if found else {}
+        names = {"unknown_classes": found.unknown_classes, "unboxed_photos": prepared.unboxed} if found else {}
         left_out = {"left_out": prepared.left_out} | labels
         balance = prepared.table.as_dict()
-        print_json({"data": str(prepared.data), **counts, **left_out, "classes": classes, **unknown, **balance})
+        print_json({"data": str(prepared.data), **counts, **left_out, "classes": classes, **names, **balance})
         return
-    table = Table("split", "photos", "groups", "boxes")
-    for split, count in prepared.counts.items():
-        table.add_row(split, str(count), str(prepared.groups[split]), str(prepared.boxes[split]))
-    out.print(table)
+    _print_splits(prepared)
     _print_classes(prepared.table)
     for reason, count in prepared.left_out.items():
         print_line(f"left out: {count} ({reason})")
@@ -194,6 +191,16 @@ def _print(prepared: Prepared, classes: Sequence[str], found: FoundPhotos | None
     if found:
         _print_counted(found)
     print_line(f"next: savo train --data {prepared.data}")
+
+
+def _print_splits(prepared: Prepared) -> None:
+    columns = {"photos": prepared.counts, "groups": prepared.groups, "boxes": prepared.boxes}
+    if any(prepared.unboxed.values()):
+        columns["photos with unboxed items"] = prepared.unboxed
+    table = Table("split", *columns)
+    for split in prepared.counts:
+        table.add_row(split, *(str(column[split]) for column in columns.values()))
+    out.print(table)
 
 
 def _print_classes(table: ClassTable) -> None:
