@@ -23,14 +23,32 @@ from savo_cli.commands import add_commands_of_others, app
 from savo_contracts.topics import SCANS_REQUESTED
 from savo_demo.drawing.scene_folder import write_scenes
 from savo_demo.drawing.scenes import draw_scenes
+from tests.docs.guide_page import GUIDE, SECTIONS, guide_rows
 from tests.parts.wheel import Wheel, running_wheel
 
 ROOT = Path(__file__).parents[2]
-README, MODELS, REPLAY, GUIDE = (
-    (ROOT / page).read_text(encoding="utf-8")
-    for page in ("README.md", "docs/models.md", "docs/replay.md", "docs/guide.md")
+README, MODELS, REPLAY = (
+    (ROOT / page).read_text(encoding="utf-8") for page in ("README.md", "docs/models.md", "docs/replay.md")
 )
 SAVO = [sys.executable, "-m", "savo_cli"]
+
+COMMANDS_OF_THE_GUIDE = (
+    "curl https://YOUR-SERVICE.onrender.com/training/stats",
+    "https://YOUR-SERVICE.onrender.com/docs#/training",
+    "POST /training/upload-image",
+    "du -sh /opt/render/project/src/services/api/training_data",
+    "SAVO_COLLECT_TRAINING_DATA=true",
+    "cd /opt/render/project/src/services/api/training_data",
+    "tar -czf training_data.tar.gz images/ labels/",
+    "cd services/ml",
+    "python data/prepare.py --input ../api/training_data --output ./datasets/savo_v1 --split 0.7 0.2 0.1",
+    "python train.py --data ./datasets/savo_v1/dataset.yaml --epochs 100 --batch 16 --device 0",
+    "YOLO('runs/train/savo_v1/weights/best.pt').export(format='onnx')",
+    "git add services/ml/models/best.onnx",
+    'git commit -m "Add custom vision model v1"',
+    "git push",
+)
+"""Commands of the owner's Phase 2 guide, in its words and without line breaks."""
 
 
 def shell_lines(readme: str = README) -> list[str]:
@@ -120,6 +138,36 @@ def test_the_commands_of_the_first_scan_work(wheel: tuple[Wheel, Path]) -> None:
         results |= answer
     assert results["status"] == "published"
     assert {"total_samples", "correction_rate"} <= results.keys()
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+@pytest.mark.slow
+def test_the_guide_s_commands_for_a_running_product_work(
+    wheel: tuple[Wheel, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running, folder = wheel
+    monkeypatch.setenv("SAVO_DATA_DIR", str(running.data_dir))
+    shutil.copy(next((folder / ".savo/standin/images").iterdir()), folder / "photo.jpg")
+    answers = {}
+    for _, line in guide_rows("With the product running"):
+        if line.startswith("savo "):
+            answers[line] = output_of(line)
+            continue
+        command = line.replace("http://127.0.0.1:8000", running.url).replace("curl -s", "curl -sf")
+        done = subprocess.run(["bash", "-c", command], cwd=folder, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{command}\n{done.stderr}"
+        answers[line] = done.stdout
+    stats, docs, uploaded, doctor, stats_again = answers.values()
+    assert "total_samples" in json.loads(stats)
+    assert "openapi.json" in docs
+    assert {"image_hash", "scan_id", "path"} <= json.loads(uploaded).keys()
+    assert "storage cost" in doctor
+    assert "samples" in stats_again
+
+
+def test_the_guide_s_page_has_every_command_of_the_guide() -> None:
+    page = " ".join(guide for section in SECTIONS for guide, _ in guide_rows(section))
+    assert [command for command in COMMANDS_OF_THE_GUIDE if command not in page] == []
 
 
 @pytest.mark.slow

@@ -31,7 +31,7 @@ SERVED = {
     "runs", "models",  # trainer
     "v1beta",  # the stand-in for Google
 }  # fmt: skip
-SYSTEM_FOLDERS = {"backup", "data", "dev", "etc", "home", "proc", "root", "sys", "tmp", "usr", "var"}
+SYSTEM_FOLDERS = {"backup", "data", "dev", "etc", "home", "opt", "proc", "root", "sys", "tmp", "usr", "var"}
 
 
 @cache
