@@ -14,6 +14,7 @@ from savo_demo.drawing.scenes import draw_scenes
 from tests.parts.dart_client import DartClient
 from tests.parts.wheel import Wheel, running_wheel
 
+SCANNED_WITHIN = 90.0
 COUNTED_WITHIN = 60.0
 SETTINGS = {"SAVO_COLLECT_TRAINING_DATA": "true", "SAVO_USE_CUSTOM_VISION": "false"}
 PART = {"filename": "image_picker_1.jpg", "media_type": "application/octet-stream"}
@@ -36,8 +37,7 @@ def test_the_first_generation_of_the_app_scans_corrects_and_sees_its_sample(
     ) as wheel:
         app = DartClient(wheel.url)
         assert app.get("/health") == (200, {"status": "ok"})
-        status, scanned = app.post_photo("/inventory/scan", scene.jpeg, {"storage_hint": "refrigerator"}, **PART)
-        assert (status, scanned["status"]) == (200, "ok"), scanned
+        scanned = scan(app, scene.jpeg)
         assert scanned["scanned_items"]
         assert all(item["bbox"] for item in scanned["scanned_items"])
         status, uploaded = app.post_photo("/training/upload-image?scan_id=phone-1", scene.jpeg, {}, **PART)
@@ -48,6 +48,18 @@ def test_the_first_generation_of_the_app_scans_corrects_and_sees_its_sample(
         assert (stats["total_samples"], stats["correction_rate"]) == (1, 1.0)
         confirmed = app.get(f"/v1/scans/{scanned['scan_id']}")[1]
         assert confirmed["confirmation"]["status"] == "published"
+
+
+def scan(app: DartClient, jpeg: bytes) -> dict[str, Any]:
+    """The answer, scanned again while it is late, as its message asks: the first scan of a busy machine can be."""
+    deadline = time.monotonic() + SCANNED_WITHIN
+    while True:
+        status, scanned = app.post_photo("/inventory/scan", jpeg, {"storage_hint": "refrigerator"}, **PART)
+        if (status, scanned["status"]) == (200, "ok"):
+            answer: dict[str, Any] = scanned
+            return answer
+        assert "longer than usual" in scanned["error_message"], scanned
+        assert time.monotonic() < deadline, scanned
 
 
 def submission(jpeg: bytes, items: list[dict[str, Any]]) -> dict[str, Any]:
