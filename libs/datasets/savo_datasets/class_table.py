@@ -30,7 +30,7 @@ class ClassTable:
     missing: Mapping[str, Sequence[str]]
     """Classes that a split with a share lacks although another split has them, by split."""
     gaps: Mapping[str, Sequence[str]]
-    """Those of `missing` that train lacks, or that the split could have had, by split."""
+    """Those of `missing` that train lacks, or that the split could have had while train has all, by split."""
     same_session: Sequence[str]
     """Classes whose photos in val or in test are all from sessions that train has too: figures for them are high."""
     empty: Sequence[str]
@@ -41,7 +41,7 @@ class ClassTable:
     @property
     def warnings(self) -> list[str]:
         """What to know before training, a sentence each."""
-        found = [f"{split} has no photo: there are too few groups" for split in self.empty]
+        found = [f"{split} has no photo: train needs each group that is left: label more" for split in self.empty]
         name, share = self.largest_group
         if share > _MIN_LARGE_GROUP:
             found.append(f"the group of {name} has {share:.0%} of the photos and stays in one split")
@@ -84,12 +84,13 @@ def class_table(
             found[class_id].add(split, count, group, is_own=session not in train_sessions)
     active = [split for split in SPLITS if split in expected]
     by_name = dict(zip(names, found, strict=True))
+    movable = _movable_groups(found).difference(train_only)
     missing = {split: [name for name, entry in by_name.items() if entry.lacks(split)] for split in active}
     gaps = {
         split: [
             name
             for name in lacking
-            if split == _TRAIN or (not is_fixed and by_name[name].could_be_in_more(active, train_only))
+            if split == _TRAIN or (not is_fixed and by_name[name].could_be_in_more(movable, has_train=_TRAIN in active))
         ]
         for split, lacking in missing.items()
     }
@@ -116,28 +117,33 @@ class _Class:
 
     def __init__(self) -> None:
         self.boxes: Counter[str] = Counter()
-        self._groups: set[str] = set()
+        self.groups: set[str] = set()
         self._own: set[str] = set()
         """Splits with photos from sessions that train does not have."""
 
     def add(self, split: str, count: int, group: str, *, is_own: bool) -> None:
         self.boxes[split] += count
-        self._groups.add(group)
+        self.groups.add(group)
         if is_own:
             self._own.add(split)
 
     def lacks(self, split: str) -> bool:
         return bool(self.boxes) and split not in self.boxes
 
-    def could_be_in_more(self, active: Sequence[str], train_only: Collection[str]) -> bool:
-        """Whether its groups are enough for more splits than it is in."""
-        free = len(self._groups.difference(train_only))
-        possible = free + (len(self._groups) > free)
-        return len(self.boxes) < min(len(active), possible)
+    def could_be_in_more(self, movable: Collection[str], *, has_train: bool) -> bool:
+        """Whether one more of val and test could have it. `movable`: groups that train can do without."""
+        measured = len(self.boxes.keys() - {_TRAIN})
+        return len(self.groups.intersection(movable)) > measured and len(self.groups) > measured + has_train
 
     @property
     def is_same_session(self) -> bool:
         return any(split not in self._own for split in self.boxes if split != _TRAIN)
+
+
+def _movable_groups(classes: Sequence[_Class]) -> set[str]:
+    """Groups without a class that no other group has. All others must stay in train."""
+    needed = {group for entry in classes if len(entry.groups) == 1 for group in entry.groups}
+    return {group for entry in classes for group in entry.groups} - needed
 
 
 def _largest(groups: Sequence[str]) -> tuple[str, float]:

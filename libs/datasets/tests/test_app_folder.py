@@ -124,7 +124,7 @@ def test_photos_of_too_few_people_are_written_with_a_warning(tmp_path: Path) -> 
     found = find_photos(tmp_path / "in")
     prepared = prepare(found, tmp_path / "out", (0.7, 0.2, 0.1), Grouping(named=found.groups), 0)
     assert sum(prepared.counts.values()) == 4
-    assert "test has no photo: there are too few groups" in prepared.table.warnings
+    assert "test has no photo: train needs each group that is left: label more" in prepared.table.warnings
 
 
 def test_photo_and_label_of_different_months_belong_together(tmp_path: Path) -> None:

@@ -95,8 +95,8 @@ def test_one_group_goes_to_train_with_a_warning() -> None:
     splits, table = divide(["fridge"] * 5, [Counter({0: 1})] * 5)
     assert set(splits) == {"train"}
     assert table.warnings == [
-        "val has no photo: there are too few groups",
-        "test has no photo: there are too few groups",
+        "val has no photo: train needs each group that is left: label more",
+        "test has no photo: train needs each group that is left: label more",
         "the group of fridge has 100% of the photos and stays in one split",
     ]
 
@@ -108,6 +108,15 @@ def test_a_class_that_train_lacks_or_a_split_could_have_is_a_gap() -> None:
     assert table.gaps == {"train": ["milk"], "val": [], "test": ["egg"]}
     fixed = class_table(["egg", "milk"], boxes, ["train", "train", "val", "test"], groups, is_fixed=True)
     assert fixed.gaps == {"train": ["milk"], "val": [], "test": []}
+
+
+def test_a_group_that_train_cannot_do_without_makes_no_gap() -> None:
+    boxes = [Counter({0: 1, 1: 1}), Counter({0: 1, 2: 1}), Counter({0: 1})]
+    splits, table = divide(["ann", "bob", "eve"], boxes)
+    assert splits == ["train", "train", "val"], "ann alone has class 1, bob alone has class 2"
+    assert table.missing["test"] == ["class 0", "class 1", "class 2"]
+    assert not any(table.gaps.values()), table.gaps
+    assert table.warnings == ["test has no photo: train needs each group that is left: label more"]
 
 
 def test_a_class_measured_on_a_session_of_train_alone_is_marked(tmp_path: Path) -> None:
