@@ -169,6 +169,14 @@ def test_without_any_figures_there_is_a_digest_too() -> None:
             assert text in digest
 
 
+def test_a_model_by_path_has_its_share_before_its_first_scan() -> None:
+    pinned = {"state": "pinned", "experiment": None, "share": 0.5, "champion": None, "reason": "by path: best.onnx"}
+    for digest in rendered_digests(NOTHING_YET, pinned):
+        assert "pinned: the model by path, before its first scan, at 50% against the vision provider" in digest
+    content = build_content(STATS, PROGRESS, pinned, now=NOW, url="https://savo.example")
+    assert content.subject.endswith("custom model at 50%")
+
+
 def test_a_digest_without_the_rollout_service_mentions_it() -> None:
     for digest in rendered_digests(rollout=None):
         assert "The rollout service did not answer" in digest

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from savo_cli.gateway import Gateway
 from savo_cli.options import AsJson, By, Key, Reason, Url
+from savo_cli.rollout_summary import rollout_summary
 from savo_contracts.figures import COST_REDUCTION_GOAL, REFERENCE_COST_USD, cost_reduction
 from savo_contracts.measures import COST, MEASURES, Measure, Unit
 from savo_runtime.command_line.output import print_json, reported_errors, table_console
@@ -75,11 +76,7 @@ def _change_and_print(
 
 def _print(report: dict[str, Any]) -> None:
     console = table_console()
-    champion = (report.get("champion") or {}).get("version") or "the vision provider"
-    candidate = report.get("experiment") or "no candidate"
-    console.print(
-        f"{report['state']}: {candidate} at {report['share']:.0%} against {champion}", style="bold", markup=False
-    )
+    console.print(rollout_summary(report), style="bold", markup=False)
     console.print(f"{report['reason']} — {report['changed_by']}, {report['changed_at']}", markup=False)
     if report.get("source"):
         console.print(report["source"], style="yellow", markup=False)

@@ -9,6 +9,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
+from savo_cli.rollout_summary import rollout_summary, traffic_summary
 from savo_cli.weekly.rows import (
     NO_FIGURE,
     ArmRow,
@@ -87,12 +88,12 @@ def build_content(
     return DigestContent(
         week=week,
         until=now.strftime("%A, %-d %B %Y"),
-        subject=f"Savo, {week}: {new_samples} new samples, {_traffic(trial)}",
+        subject=f"Savo, {week}: {new_samples} new samples, {traffic_summary(trial)}",
         headline=_headline(stats, progress, new_samples),
         tiles=_tiles(stats, progress, new_samples),
         days=days_of(progress["samples_by_day"], now.date()),
         milestones=milestones_of(progress),
-        rollout=_trial(trial) if rollout is not None else "unknown",
+        rollout=rollout_summary(trial) if rollout is not None else "unknown",
         rollout_reason=str(trial.get("reason", "")),
         arms=arm_rows(arms),
         waiting_for=list(trial.get("waiting_for", [])),
@@ -152,17 +153,6 @@ def _tiles(stats: Mapping[str, Any], progress: Mapping[str, Any], new_samples: s
         ("correction rate", Unit.SHARE.text(stats["correction_rate"])),
         ("cost of a scan", NO_FIGURE if cost is None else money(cost)),
     ]
-
-
-def _traffic(trial: Mapping[str, Any]) -> str:
-    return f"custom model at {trial['share']:.0%}" if trial.get("experiment") else "no model on trial"
-
-
-def _trial(trial: Mapping[str, Any]) -> str:
-    champion = (trial.get("champion") or {}).get("version") or "the vision provider"
-    if not trial.get("experiment"):
-        return f"{trial['state']}: {champion} answers everything"
-    return f"{trial['state']}: {trial['experiment']} at {trial['share']:.0%} against {champion}"
 
 
 def _mean_cost(progress: Mapping[str, Any]) -> float | None:
