@@ -15,7 +15,7 @@ from savo_collector.erasure import SampleErasure
 from savo_collector.errors import ErasedError, ErasureCause, RejectedError
 from savo_collector.labels import labelled_boxes, present_items
 from savo_collector.ports import Photo, PhotoStore, Rejection, Sample, SampleState
-from savo_collector.quality import QualityPolicy, measure, require_quality
+from savo_collector.quality import QualityPolicy, measure, quality_problem
 from savo_collector.sample_writer import SampleWriter, require_not_erased, require_split
 from savo_contracts.documents import LabelledBox
 from savo_contracts.envelope import ImageRef, named_id
@@ -159,7 +159,8 @@ class CollectSample:
 
 
 def _checked_fingerprint(photo: Photo, policy: QualityPolicy) -> Fingerprint:
-    require_quality(measure(photo.pixels, min(photo.width, photo.height)), policy)
+    if problem := quality_problem(measure(photo.pixels, min(photo.width, photo.height)), policy):
+        raise RejectedError(problem.reason, problem.detail)
     return fingerprint_of(photo.pixels)
 
 

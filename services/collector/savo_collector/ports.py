@@ -11,12 +11,12 @@ from typing import Protocol
 from uuid import UUID
 
 from savo_collector.errors import ErasureCause
-from savo_collector.quality import Pixels
 from savo_contracts.documents import SampleMeta
 from savo_contracts.envelope import Event, ImageRef
 from savo_contracts.samples import RejectionReason, SampleStored, Split
 from savo_contracts.scans import ScanConfirmed
 from savo_contracts.users import ConsentChanged
+from savo_detection.photos.decoding import Pixels
 from savo_detection.photos.fingerprints import Fingerprint
 
 __all__ = [

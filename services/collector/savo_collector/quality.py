@@ -18,17 +18,14 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from savo_collector.errors import RejectedError
 from savo_contracts.samples import RejectionReason
+from savo_detection.photos.decoding import Pixels
 
-__all__ = ["Pixels", "Quality", "QualityPolicy", "measure", "require_quality"]
-
-Pixels = NDArray[np.uint8]
-"""Height × width × 3, RGB, upright."""
+__all__ = ["MEASURED_SIDE", "Quality", "QualityPolicy", "QualityProblem", "measure", "quality_problem"]
 
 MEASURED_SIDE = 512
+"""Longer side of the copy that is measured, in pixels."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +51,14 @@ class Quality:
     shorter_side: int
 
 
+@dataclass(frozen=True)
+class QualityProblem:
+    """Why a photo may not become a sample. `detail` holds the measured figure and its limit."""
+
+    reason: RejectionReason
+    detail: str
+
+
 def measure(pixels: Pixels, shorter_side: int) -> Quality:
     """`pixels` may be a reduced copy whose longer side is at least 512 px. `shorter_side` is the photo's, in pixels."""
     grey = cv2.cvtColor(_reduced(pixels), cv2.COLOR_RGB2GRAY)
@@ -61,25 +66,29 @@ def measure(pixels: Pixels, shorter_side: int) -> Quality:
     return Quality(sharpness, float(grey.mean()), float(np.percentile(grey, 95)), shorter_side)
 
 
-def require_quality(quality: Quality, policy: QualityPolicy) -> None:
-    """Raises `RejectedError`: too-small, dark or blurred. Blur comes last, as a small or dark photo is blurred too."""
+def quality_problem(quality: Quality, policy: QualityPolicy) -> QualityProblem | None:
+    """Why the photo may not become a sample; None for a good one.
+
+    Blur is checked last, because a small or a dark photo is blurred too.
+    """
     if quality.shorter_side < policy.min_side:
-        raise RejectedError(
+        return QualityProblem(
             RejectionReason.TOO_SMALL,
             f"the shorter side has {quality.shorter_side} px, at least {policy.min_side} px are needed",
         )
     if quality.mean_luma < policy.min_mean_luma and quality.bright_luma < policy.min_bright_luma:
         figures = f"mean brightness is {quality.mean_luma:.0f}, 95th percentile {quality.bright_luma:.0f} (of 255)"
-        raise RejectedError(
+        return QualityProblem(
             RejectionReason.DARK,
             f"{figures}; "
             f"mean >= {policy.min_mean_luma:.0f} or 95th percentile >= {policy.min_bright_luma:.0f} is needed",
         )
     if quality.sharpness < policy.min_sharpness:
-        raise RejectedError(
+        return QualityProblem(
             RejectionReason.BLURRED,
             f"sharpness is {quality.sharpness:.1f}, at least {policy.min_sharpness:.1f} is needed",
         )
+    return None
 
 
 def _reduced(pixels: Pixels) -> Pixels:
