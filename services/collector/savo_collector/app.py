@@ -14,10 +14,10 @@ from savo_collector.collection import CollectionPolicy, CollectSample
 from savo_collector.erasure import SampleErasure
 from savo_collector.handlers import subscriptions
 from savo_collector.pending_samples import PendingSamples
-from savo_collector.quality import QualityPolicy
 from savo_collector.sample_writer import SampleWriter
 from savo_collector.settings import CollectorSettings
 from savo_collector.thresholds import TrainingPolicy, check_thresholds
+from savo_detection.photos.quality import QualityPolicy
 from savo_runtime.service import Runtime, Service, ServiceDefinition, Worker
 
 TIMER_SECONDS = 60.0

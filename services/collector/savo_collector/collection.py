@@ -15,13 +15,13 @@ from savo_collector.erasure import SampleErasure
 from savo_collector.errors import ErasedError, ErasureCause, RejectedError
 from savo_collector.labels import labelled_boxes, present_items
 from savo_collector.ports import Photo, PhotoStore, Rejection, Sample, SampleState
-from savo_collector.quality import QualityPolicy, measure, quality_problem
 from savo_collector.sample_writer import SampleWriter, require_not_erased, require_split
 from savo_contracts.documents import LabelledBox
 from savo_contracts.envelope import ImageRef, named_id
 from savo_contracts.samples import PENDING_REASONS, RejectionReason, SampleRejected, SampleStored
 from savo_contracts.scans import ScanConfirmed
 from savo_detection.photos.fingerprints import Fingerprint, fingerprint_of
+from savo_detection.photos.quality import QualityPolicy, measure, quality_problem
 from savo_runtime.errors import DependencyDownError
 from savo_runtime.storage.port import StorageFullError
 from savo_runtime.telemetry.metrics import SAMPLES

@@ -10,12 +10,12 @@ import cv2
 
 from savo_collector.errors import RejectedError
 from savo_collector.ports import Photo
-from savo_collector.quality import MEASURED_SIDE
 from savo_contracts.documents import EXTENSIONS
 from savo_contracts.envelope import ImageRef
 from savo_contracts.samples import RejectionReason
 from savo_detection.errors import PhotoError
 from savo_detection.photos.decoding import PhotoFacts, Pixels, decode, probe
+from savo_detection.photos.quality import MEASURED_SIDE
 from savo_runtime.storage.port import ObjectNotFoundError, ObjectStore
 
 __all__ = ["StoredPhotos"]

@@ -27,7 +27,6 @@ from savo_collector.adapters.tables import (
 )
 from savo_collector.duplicates import bands
 from savo_collector.ports import SampleState
-from savo_collector.quality import MEASURED_SIDE
 from savo_contracts.envelope import named_id
 from savo_contracts.samples import PENDING_REASONS, SampleErased, SampleRejected, SampleStored
 from savo_contracts.scans import ScanConfirmed, ScanErased
@@ -45,6 +44,7 @@ from savo_contracts.training import TrainingThresholdReached
 from savo_contracts.users import ConsentChanged, SubjectErased
 from savo_detection.photos.decoding import decode
 from savo_detection.photos.fingerprints import fingerprint_of
+from savo_detection.photos.quality import MEASURED_SIDE
 from savo_runtime.database import Database, upsert
 from savo_runtime.messaging.consuming.subscriptions import bind, consumes
 from savo_runtime.projection import Fold, ProjectedTable, Projection

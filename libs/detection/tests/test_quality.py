@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +9,19 @@ import cv2
 import numpy as np
 import pytest
 
-from savo_collector.quality import MEASURED_SIDE, QualityPolicy, measure, quality_problem
 from savo_contracts.samples import RejectionReason
 from savo_detection.photos.decoding import decode
+from savo_detection.photos.quality import MEASURED_SIDE, QualityPolicy, measure, quality_problem
+
+
+def draw(seed: int, *, width: int = 320, height: int = 240) -> Any:
+    """A bright scene of twelve circles, RGB."""
+    rng = np.random.default_rng(seed)
+    pixels = np.full((height, width, 3), 180, np.uint8)
+    for _ in range(12):
+        (x, y), radius = rng.integers((0, 0), (width, height)), int(rng.integers(10, 60))
+        cv2.circle(pixels, (int(x), int(y)), radius, rng.integers(30, 255, 3).tolist(), -1)
+    return np.clip(pixels + rng.normal(0, 3, pixels.shape), 0, 255).astype(np.uint8)
 
 
 def rejection_of(pixels: Any) -> RejectionReason | None:
@@ -31,20 +40,20 @@ def test_real_photos_pass_and_their_blurred_and_darkened_copies_do_not(real_phot
         assert rejection_of((photo * 0.15).astype(np.uint8)) is RejectionReason.DARK
 
 
-def test_the_sharpness_of_a_large_photo_is_measured_at_the_size_of_a_small_one(draw: Callable[..., Any]) -> None:
+def test_the_sharpness_of_a_large_photo_is_measured_at_the_size_of_a_small_one() -> None:
     small = cv2.GaussianBlur(draw(4, width=512, height=384), (0, 0), 2)
     large = cv2.resize(small, (4096, 3072), interpolation=cv2.INTER_CUBIC)
     assert measure(large, 3072).sharpness == pytest.approx(measure(small, 384).sharpness, rel=0.25)
 
 
-def test_a_lit_object_before_a_black_background_is_not_dark(draw: Callable[..., Any]) -> None:
+def test_a_lit_object_before_a_black_background_is_not_dark() -> None:
     pixels = np.zeros((480, 640, 3), np.uint8)
     pixels[160:320, 240:400] = draw(4, width=160, height=160)
     assert measure(pixels, 480).mean_luma < QualityPolicy().min_mean_luma
     assert rejection_of(pixels) is None
 
 
-def test_a_flat_dark_photo_is_dark_rather_than_blurred(draw: Callable[..., Any]) -> None:
+def test_a_flat_dark_photo_is_dark_rather_than_blurred() -> None:
     assert rejection_of(np.full((300, 400, 3), 12, np.uint8)) is RejectionReason.DARK
 
 
