@@ -18,6 +18,9 @@ CLASSES_KEY = "samples/classes.json"
 PLAIN_EXPORT = "model.plain.onnx"
 """File name of the unoptimised export behind a version's model.onnx, for engines that optimise graphs themselves."""
 
+META_VERSION = 2
+"""`SampleMeta.schema_version` of the documents that are written today."""
+
 EXTENSIONS = {"image/jpeg": "jpg", "image/png": "png", "image/webp": "webp"}
 """File extension by media type, for the media types of stored photos."""
 
@@ -66,9 +69,25 @@ class LabelledBox(Message):
     )
 
 
-class SampleMeta(Message):
-    """samples/meta/<sha256>.json: the origin, split and labels of a sample."""
+class RejectedBox(Message):
+    """A box of the answer that the user removed: the label is not at that place."""
 
+    label: str = Field(description="As detected. It may have no class.")
+    bbox: BoundingBox
+    box_source: OpenValue = Field(description="Who drew the box, as in `LabelledBox`.")
+    confidence: Fraction | None = Field(default=None, description="The detector's confidence.")
+
+
+class SampleMeta(Message):
+    """samples/meta/<sha256>.json: the origin, split and labels of a sample.
+
+    Version 2 adds `rejected`, and samples without a box. A reader ignores fields that it does not know, so it can read
+    a later version.
+    """
+
+    schema_version: int = Field(
+        default=1, ge=1, description="Version of this document. Absent in documents of version 1."
+    )
     sha256: Sha256
     scan_id: ScanId
     subject: Subject
@@ -77,7 +96,12 @@ class SampleMeta(Message):
     media_type: str
     width: int = Field(gt=0, description="Pixels, upright.")
     height: int = Field(gt=0, description="Pixels, upright.")
-    boxes: tuple[LabelledBox, ...]
+    boxes: tuple[LabelledBox, ...] = Field(
+        description="Empty for a background sample: a photo in which a person found no ingredient."
+    )
+    rejected: tuple[RejectedBox, ...] = Field(
+        default=(), description="Boxes of the answer that the user removed. They are no labels. Since version 2."
+    )
     exhaustive: bool = Field(default=True, description="False: some visible ingredients have no label.")
     served_by: OpenValue
     model_version: str

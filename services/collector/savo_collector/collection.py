@@ -116,7 +116,7 @@ class CollectSample:
         return await self.writer.record(sample, event)
 
     async def _labels(self, confirmed: ScanConfirmed) -> tuple[LabelledBox, ...]:
-        items = present_items(confirmed.items)
+        items = present_items(confirmed)
         classes = await self.classes.classes_for(confirmed, {item.label for item in items})
         return labelled_boxes(items, classes, confirmed.served_by)
 

@@ -1,6 +1,7 @@
 """Labels of a sample: from a user's confirmed items to the lines of a YOLO label file.
 
-An item without a box or without a class rejects the photo: it must not become background, nor a typo a class.
+An item without a box or without a class rejects the photo: it must not become background, nor a typo a class. A photo
+in which a person found no item at all is a background sample, with an empty label file.
 """
 
 from __future__ import annotations
@@ -9,21 +10,27 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from savo_collector.errors import RejectedError
-from savo_contracts.documents import IngredientClass, LabelledBox
+from savo_contracts.documents import IngredientClass, LabelledBox, RejectedBox
 from savo_contracts.samples import RejectionReason
-from savo_contracts.scans import Action, BoxSource, ConfirmedItem
+from savo_contracts.scans import Action, BoxSource, ConfirmedItem, ScanConfirmed
 
-__all__ = ["count_labels", "label_file", "labelled_boxes", "present_items"]
+__all__ = ["count_labels", "label_file", "labelled_boxes", "present_items", "rejected_boxes"]
 
 
-def present_items(items: Iterable[ConfirmedItem]) -> tuple[ConfirmedItem, ...]:
-    """The items that are in the photo.
+def present_items(confirmed: ScanConfirmed) -> tuple[ConfirmedItem, ...]:
+    """The items that are in the photo; empty for a background sample.
 
-    Raises `RejectedError`: no-items when none is left, needs-boxes when an item has no box.
+    Raises `RejectedError`: no-items for a photo without items that is no background, needs-boxes when an item has no
+    box.
     """
-    present = tuple(item for item in items if item.action is not Action.REMOVED)
-    if not present:
-        raise RejectedError(RejectionReason.NO_ITEMS, "every item was removed, so the photo has no labels")
+    present = tuple(item for item in confirmed.items if item.action is not Action.REMOVED)
+    if not present and not confirmed.items:
+        # The detector found nothing, and the user added nothing: that is too weak a claim for a background.
+        raise RejectedError(RejectionReason.NO_ITEMS, "the confirmation has no items, so the photo has no labels")
+    if not present and not confirmed.nothing_missing:
+        raise RejectedError(
+            RejectionReason.NO_ITEMS, "every item was removed, and the photo shows more: it is no background"
+        )
     if boxless := sorted({item.label for item in present if item.bbox is None}):
         raise RejectedError(
             RejectionReason.NEEDS_BOXES, f"items without a box: {', '.join(boxless)}; draw a box for each or remove it"
@@ -38,6 +45,17 @@ def labelled_boxes(
     if unknown := sorted({item.label for item in items if item.label not in classes}):
         raise RejectedError(RejectionReason.NEEDS_CLASS, f"labels without a class: {', '.join(unknown)}")
     return tuple(_labelled(item, classes[item.label], served_by) for item in items)
+
+
+def rejected_boxes(items: Iterable[ConfirmedItem], served_by: str) -> tuple[RejectedBox, ...]:
+    """The boxes that the user removed. Removed items without a box are left out."""
+    return tuple(
+        RejectedBox(
+            label=item.label, bbox=item.bbox, box_source=item.box_source or served_by, confidence=item.confidence
+        )
+        for item in items
+        if item.action is Action.REMOVED and item.bbox is not None
+    )
 
 
 def label_file(boxes: Iterable[LabelledBox]) -> str:

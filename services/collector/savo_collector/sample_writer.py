@@ -15,11 +15,11 @@ import structlog
 
 from savo_collector.duplicates import require_unclaimed
 from savo_collector.errors import ErasedError, RejectedError
-from savo_collector.labels import count_labels, label_file
+from savo_collector.labels import count_labels, label_file, rejected_boxes
 from savo_collector.ports import Photo, Sample, SampleDatabase, SampleState, SampleStore, Transaction
 from savo_collector.splits import choose_split
 from savo_collector.thresholds import TrainingPolicy, publish_if_reached, with_new_sample
-from savo_contracts.documents import LabelledBox, SampleMeta
+from savo_contracts.documents import META_VERSION, LabelledBox, SampleMeta
 from savo_contracts.envelope import ImageRef, named_id
 from savo_contracts.figures import is_edited
 from savo_contracts.samples import RejectionReason, SampleStored, Split
@@ -176,6 +176,7 @@ def _meta(
     confirmed: ScanConfirmed, sample: Sample, image: ImageRef, boxes: tuple[LabelledBox, ...], now: datetime
 ) -> SampleMeta:
     return SampleMeta(
+        schema_version=META_VERSION,
         sha256=sample.sha256,
         scan_id=sample.scan_id,
         subject=sample.subject,
@@ -185,6 +186,7 @@ def _meta(
         width=image.width,
         height=image.height,
         boxes=boxes,
+        rejected=rejected_boxes(confirmed.items, confirmed.served_by),
         exhaustive=confirmed.nothing_missing,
         served_by=confirmed.served_by,
         model_version=confirmed.model_version,

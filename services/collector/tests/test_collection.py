@@ -155,14 +155,47 @@ async def test_a_correction_replaces_the_labels_and_keeps_photo_split_and_count(
         assert (await transaction.counts()).samples == 1
 
 
+async def test_a_photo_in_which_every_item_was_removed_and_none_is_missing_is_a_background_sample(
+    collect: CollectSample, runtime: Runtime, confirm: Factory, kept: Factory
+) -> None:
+    removed = kept("frobnicated_gloop", action=Action.REMOVED, box_source=ServedBy.OPENAI, confidence=0.7)
+    confirmed = await confirm(runtime, items=(removed, kept("egg", action=Action.REMOVED, bbox=None)))
+    event = await collect(confirmed)
+    assert isinstance(event, SampleStored)
+    assert (event.labels, event.detections, event.edited) == ({}, 0, True)
+    assert await runtime.store.get(sample_labels_key(event.sha256)) == b""
+    meta = SampleMeta.model_validate_json(await runtime.store.get(sample_meta_key(event.sha256)))
+    assert (meta.schema_version, meta.boxes, meta.exhaustive) == (2, (), True)
+    rejected = meta.rejected[0]
+    assert [box.label for box in meta.rejected] == ["frobnicated_gloop"], "a box without a place says nothing"
+    assert (rejected.bbox, rejected.box_source, rejected.confidence) == (removed.bbox, ServedBy.OPENAI, 0.7)
+
+
+async def test_a_background_sample_and_a_labelled_one_replace_each_other(
+    collect: CollectSample, runtime: Runtime, confirm: Factory, kept: Factory, revised: Factory
+) -> None:
+    confirmed = await confirm(runtime)
+    first = await collect(confirmed)
+    empty = revised(confirmed, items=(kept(action=Action.REMOVED),))
+    events = [await collect(empty), await collect(revised(empty, items=(kept("egg"),)))]
+    assert isinstance(first, SampleStored)
+    assert [event.labels for event in events if isinstance(event, SampleStored)] == [{}, {"egg": 1}]
+    unclear = revised(empty, revision=4, items=(kept(action=Action.REMOVED),), nothing_missing=False)
+    assert isinstance(await collect(unclear), SampleRejected)
+    assert [type(event) for event in await published_by_outbox(runtime)] == [SampleErased]
+
+
 async def test_items_without_a_box_and_unknown_labels_keep_the_photo_out_of_the_training_data(
     collect: CollectSample, runtime: Runtime, confirm: Factory, kept: Factory
 ) -> None:
     boxless = await collect(await confirm(runtime, "scan-1", items=(kept(), kept("egg", bbox=None))))
     unknown = await collect(await confirm(runtime, "scan-2", items=(kept(), kept("frobnicated_gloop"))))
-    nothing = await collect(await confirm(runtime, "scan-3", items=(kept(action=Action.REMOVED),)))
-    reasons = [event.reason for event in (boxless, unknown, nothing) if isinstance(event, SampleRejected)]
-    assert reasons == [RejectionReason.NEEDS_BOXES, RejectionReason.NEEDS_CLASS, RejectionReason.NO_ITEMS]
+    removed = (kept(action=Action.REMOVED),)
+    more = await collect(await confirm(runtime, "scan-3", items=removed, nothing_missing=False))
+    nothing = await collect(await confirm(runtime, "scan-4", items=()))
+    reasons = [event.reason for event in (boxless, unknown, more, nothing) if isinstance(event, SampleRejected)]
+    no_items = [RejectionReason.NO_ITEMS] * 2
+    assert reasons == [RejectionReason.NEEDS_BOXES, RejectionReason.NEEDS_CLASS, *no_items]
     async with SqlSampleDatabase(runtime.database, runtime.outbox).transaction() as transaction:
         assert [
             rejection.confirmed.scan_id

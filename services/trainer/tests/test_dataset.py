@@ -120,6 +120,25 @@ async def test_samples_erased_or_relabelled_after_the_freeze_are_left_out_and_co
     assert not (tmp_path / "labels" / "train" / f"{samples[1].sha256}.txt").exists()
 
 
+async def test_a_background_sample_is_trained_on_with_an_empty_label_file(tmp_path: Path) -> None:
+    store = MemoryStore()
+    samples = await store_samples(store, None)
+    empty = await store_sample(store, 50, Split.TRAIN, labels="")
+    frozen = await freeze("run-a", [*samples, empty], store, InMemoryVersionNumbers())
+    material = await download_dataset(frozen, store, tmp_path)
+    assert (material.counts[Split.TRAIN], material.left_out) == (5, 0)
+    assert (tmp_path / "labels" / "train" / f"{empty.sha256}.txt").read_bytes() == b""
+
+
+async def test_a_holdout_of_background_samples_alone_makes_a_run_impossible(tmp_path: Path) -> None:
+    store = MemoryStore()
+    samples = await store_samples(store, None, test=0)
+    samples.append(await store_sample(store, 50, Split.TEST, labels=""))
+    frozen = await freeze("run-a", samples, store, InMemoryVersionNumbers())
+    with pytest.raises(RunImpossibleError, match="there is no sample to measure on"):
+        await download_dataset(frozen, store, tmp_path)
+
+
 async def test_outputs_are_dense_and_follow_redirects(tmp_path: Path) -> None:
     store = MemoryStore()
     drawn = ((2, Split.TRAIN), (5, Split.TRAIN), (7, Split.TEST))

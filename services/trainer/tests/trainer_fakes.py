@@ -76,7 +76,7 @@ async def store_sample(
     sha256 = hashlib.sha256(content).hexdigest()
     image_key, labels_key = sample_image_key(sha256, "image/jpeg"), sample_labels_key(sha256)
     await store.put(image_key, content)
-    await store.put(labels_key, (labels or f"{number % len(NAMES)} 0.5 0.5 0.2 0.2\n").encode())
+    await store.put(labels_key, (f"{number % len(NAMES)} 0.5 0.5 0.2 0.2\n" if labels is None else labels).encode())
     return IndexedSample(
         sha256,
         "ingredients",

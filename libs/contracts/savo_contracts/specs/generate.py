@@ -1,7 +1,8 @@
 """Generator of the files derived from the topic registry: JSON Schemas, documents and first golden messages.
 
-`python -m savo_contracts.specs.generate` (`make generate`) writes the JSON Schemas, docs/flow.md, docs/asyncapi.json
-and the first golden message of each topic that has none. A test fails while a committed file differs.
+`python -m savo_contracts.specs.generate` (`make generate`) writes the JSON Schemas of events and stored documents,
+docs/flow.md, docs/asyncapi.json and the first golden message of each topic that has none. A test fails while a
+committed file differs.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from savo_contracts.specs.asyncapi import asyncapi_document
 from savo_contracts.specs.compatibility import breaking_changes
 from savo_contracts.specs.flow import flow_markdown
 from savo_contracts.specs.golden_messages import NoExampleError, first_golden_message
-from savo_contracts.specs.json_schema import event_schema, schema_name
+from savo_contracts.specs.json_schema import STORED_DOCUMENTS, document_schema, event_schema, schema_name
 from savo_contracts.topics import TOPICS, Topic
 
 __all__ = ["documents", "main"]
@@ -28,6 +29,9 @@ _REPOSITORY = _PACKAGE.parents[2]
 def documents() -> dict[Path, str]:
     """Text of each generated file of the repository, by path."""
     written = {_PACKAGE / "schemas" / schema_name(topic): _json(event_schema(topic)) for topic in TOPICS}
+    written |= {
+        _PACKAGE / "schemas" / "documents" / f"{name}.json": _json(document_schema(name)) for name in STORED_DOCUMENTS
+    }
     written[_REPOSITORY / "docs" / "flow.md"] = flow_markdown()
     written[_REPOSITORY / "docs" / "asyncapi.json"] = _json(asyncapi_document())
     return written
