@@ -6,7 +6,7 @@ import asyncio
 
 from savo_rollout.adapters.http import rollout_app
 from savo_rollout.adapters.projection import PROJECTION
-from savo_rollout.adapters.repository import SqlLedger
+from savo_rollout.adapters.repository import SqlRepository
 from savo_rollout.aliases import Aliases
 from savo_rollout.decision_worker import PAUSE_SECONDS, DecisionWorker
 from savo_rollout.evidence_recorder import EvidenceRecorder
@@ -28,12 +28,12 @@ def step_policy(settings: RolloutSettings) -> StepPolicy:
 def build(settings: RolloutSettings, runtime: Runtime) -> Service:
     new_evidence = asyncio.Event()
     start_settings = StartSettings(settings.use_custom_vision, settings.pinned_share, settings.custom_vision_model_path)
-    ledger, policy = SqlLedger(runtime.database, runtime.outbox), step_policy(settings)
-    rollout = Rollout(ledger, Registry(runtime.store), policy, start_settings, runtime.clock, new_evidence.set)
+    repository, policy = SqlRepository(runtime.database, runtime.outbox), step_policy(settings)
+    rollout = Rollout(repository, Registry(runtime.store), policy, start_settings, runtime.clock, new_evidence.set)
     worker = DecisionWorker(rollout, Aliases(runtime.store), new_evidence)
     return Service(
         name="rollout",
-        subscriptions=subscriptions(rollout, EvidenceRecorder(ledger, policy.gates, new_evidence.set)),
+        subscriptions=subscriptions(rollout, EvidenceRecorder(repository, policy.gates, new_evidence.set)),
         app=rollout_app(rollout),
         workers=[Worker("decisions", worker.run, every=PAUSE_SECONDS)],
         exports_group_lag=True,

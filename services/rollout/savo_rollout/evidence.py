@@ -204,4 +204,4 @@ ESTIMATES: Mapping[Measure, Callable[[ArmEvidence], float | None]] = {
     COST: lambda arm: arm.cost_usd / arm.scans if arm.scans else None,
     FAILURES: lambda arm: arm.failed / arm.scans if arm.scans else None,
 }
-"""Function that computes a measure's estimate over all scans, for measures that the ledger has totals of."""
+"""Function that computes a measure's estimate over all scans, for measures that the database has totals of."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from savo_rollout.evidence import ConfirmedScan, EndedScan
 from savo_rollout.gates import GatePolicy
-from savo_rollout.ports import Ledger, Transaction
+from savo_rollout.ports import Repository, Transaction
 from savo_rollout.state import Trial
 
 __all__ = ["EvidenceRecorder"]
@@ -32,8 +32,8 @@ class _Entry:
 class EvidenceRecorder:
     """Records scans in batches. Handlers call it concurrently."""
 
-    def __init__(self, ledger: Ledger, policy: GatePolicy, notify: Callable[[], None]) -> None:
-        self._ledger = ledger
+    def __init__(self, repository: Repository, policy: GatePolicy, notify: Callable[[], None]) -> None:
+        self._repository = repository
         self._policy = policy
         self._notify = notify
         self._queued: list[_Entry] = []
@@ -42,7 +42,7 @@ class EvidenceRecorder:
     async def __call__(self, scan: EndedScan | ConfirmedScan | None) -> None:
         """Record a scan; returns when it is durable. None is no evidence and is ignored.
 
-        Raises the errors of the ledger. After an error nothing of the batch is written.
+        Raises the errors of the repository. After an error nothing of the batch is written.
         """
         if scan is None:
             return
@@ -59,7 +59,7 @@ class EvidenceRecorder:
     async def _write(self) -> None:
         """Write one batch. After an error its scans stay queued, and each handler tries again."""
         batch = self._queued[:_BATCH_SIZE]
-        async with self._ledger.transaction() as transaction:
+        async with self._repository.transaction() as transaction:
             trial = await transaction.trial()
             if trial is not None:
                 trial = await self._opened(transaction, trial, [entry.scan for entry in batch])
@@ -78,6 +78,6 @@ class EvidenceRecorder:
         for scan in scans:
             if trial.pin and isinstance(scan, EndedScan) and trial.pin.opens(scan.experiment, scan.ended_at):
                 opened = trial.with_pin(trial.pin.opened(scan.experiment, scan.ended_at))
-                await transaction.change(trial, opened)
+                await transaction.store(trial, opened)
                 trial = opened
         return trial

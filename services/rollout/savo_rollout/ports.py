@@ -15,7 +15,7 @@ from savo_rollout.evidence import ArmEvidence, ConfirmedScan, EndedScan
 from savo_rollout.gates import GatePolicy
 from savo_rollout.state import Trial
 
-__all__ = ["HistoryEntry", "Ledger", "Transaction"]
+__all__ = ["HistoryEntry", "Repository", "Transaction"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class HistoryEntry:
 class Transaction(Protocol):
     """State and evidence in one atomic transaction."""
 
-    async def first_time(self, event_id: UUID) -> bool:
+    async def mark_processed(self, event_id: UUID) -> bool:
         """Store an event id. False when it was stored before."""
         ...
 
@@ -43,11 +43,11 @@ class Transaction(Protocol):
         """The state; None before the first start. A writing transaction locks it for other replicas."""
         ...
 
-    async def open(self, blank: Trial) -> Trial:
+    async def create_initial(self, initial: Trial) -> Trial:
         """Store the first state unless another replica has stored one; returns the stored state."""
         ...
 
-    async def change(self, before: Trial, after: Trial) -> None:
+    async def store(self, before: Trial, after: Trial) -> None:
         """Store a state. With a new sequence, also write the rollout history and publish `rollout.changed`.
 
         Raises `StaleStateError` when the stored state is no longer `before`.
@@ -87,7 +87,7 @@ class Transaction(Protocol):
         ...
 
 
-class Ledger(Protocol):
+class Repository(Protocol):
     """Storage of the rollout's state, evidence and history."""
 
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:

@@ -21,7 +21,7 @@ from savo_contracts.rollout import RolloutState
 from savo_contracts.scans import Arm
 from savo_rollout.errors import NeedsForceError, StaleStateError
 from savo_rollout.operator_commands import Command, StartSettings, apply_command, apply_start_settings
-from savo_rollout.ports import Ledger, Transaction
+from savo_rollout.ports import Repository, Transaction
 from savo_rollout.registry import Registry, model_of
 from savo_rollout.report import Report
 from savo_rollout.state import AUTOMATION, Trial
@@ -36,15 +36,14 @@ _HISTORY = 50
 
 @dataclass(frozen=True)
 class Rollout:
-    """Use cases on a `Ledger`. The rules are pure functions: those for evidence are in `steps`, those for commands in
-    `operator_commands`.
+    """Use cases on a `Repository`. The rules are pure functions in `steps` (evidence) and `operator_commands`.
 
     Each method reads the state, computes the next one, and stores it with its audit entry and its event in the same
     transaction. Several replicas may run: when another replica changes the state first, a method raises
     `StaleStateError` and is retried. Methods raise `DependencyDownError` while the database is down.
     """
 
-    ledger: Ledger
+    repository: Repository
     registry: Registry
     policy: StepPolicy
     start_settings: StartSettings
@@ -54,10 +53,10 @@ class Rollout:
 
     async def start(self) -> None:
         """Apply the settings to the stored state and publish it again, because an embedded broker starts empty."""
-        async with self.ledger.transaction() as transaction:
-            trial = await transaction.trial() or await transaction.open(Trial.blank(self.clock()))
+        async with self.repository.transaction() as transaction:
+            trial = await transaction.trial() or await transaction.create_initial(Trial.initial(self.clock()))
             if changed := apply_start_settings(trial, self.start_settings, self.clock()) or self._next(trial):
-                await self._change(transaction, trial, changed)
+                await self._store(transaction, trial, changed)
             else:
                 await transaction.republish(trial)
         self.notify()
@@ -69,31 +68,31 @@ class Rollout:
 
         A repeated registration changes nothing.
         """
-        async with self.ledger.transaction() as transaction:
+        async with self.repository.transaction() as transaction:
             trial = await self._trial(transaction)
             if not await transaction.register(model):
                 return
             after = admit(trial, model, self.clock()) if self._may_begin else _with_queued(trial, model)
-            await self._change(transaction, trial, after)
+            await self._store(transaction, trial, after)
         self.notify()
 
     async def pause_refused(self, refused: ModelRefused, event_id: UUID) -> None:
         """Pause the trial of a candidate that vision refused to load. A repeated event changes nothing."""
-        async with self.ledger.transaction() as transaction:
+        async with self.repository.transaction() as transaction:
             trial = await self._trial(transaction)
             paused = pause_unserved(trial, refused.version, refused.replica, refused.reason, self.clock())
-            if await transaction.first_time(event_id) and paused:
-                await self._change(transaction, trial, paused)
+            if await transaction.mark_processed(event_id) and paused:
+                await self._store(transaction, trial, paused)
         self.notify()
 
     async def erase_scan(self, scan_id: str) -> None:
         """Remove a scan from the evidence and ignore it from now on."""
-        async with self.ledger.transaction() as transaction:
+        async with self.repository.transaction() as transaction:
             await transaction.erase_scan(scan_id)
 
     async def erase_subject(self, subject: str) -> None:
         """Remove a subject's scans from the evidence and ignore them from now on."""
-        async with self.ledger.transaction() as transaction:
+        async with self.repository.transaction() as transaction:
             await transaction.erase_subject(subject)
 
     async def decide(self) -> Trial:
@@ -101,22 +100,22 @@ class Rollout:
 
         Raises `StaleStateError` when another replica or an operator changes the state meanwhile.
         """
-        async with self.ledger.read_only() as transaction:
-            trial = await transaction.trial() or Trial.blank(self.clock())
+        async with self.repository.read_only() as transaction:
+            trial = await transaction.trial() or Trial.initial(self.clock())
             if trial.pin or trial.experiment is None or not trial.is_live:
                 return trial
             decided = decide(trial, await transaction.evidence(trial.experiment, trial.step), self.policy, self.clock())
         if decided is None:
             return trial
-        async with self.ledger.transaction() as transaction:
+        async with self.repository.transaction() as transaction:
             if await transaction.trial() != trial:
                 raise StaleStateError(trial.sequence)
-            return await self._change(transaction, trial, decided)
+            return await self._store(transaction, trial, decided)
 
     async def report(self) -> Report:
         """Present state, evidence and history."""
-        async with self.ledger.read_only() as transaction:
-            trial = (await transaction.trial() or Trial.blank(self.clock())).in_effect
+        async with self.repository.read_only() as transaction:
+            trial = (await transaction.trial() or Trial.initial(self.clock())).in_effect
             evidence = await transaction.evidence(trial.experiment or "", trial.step)
             for arm in Arm:
                 latency_ms = await self._latencies(transaction, trial.experiment or "", arm)
@@ -133,12 +132,12 @@ class Rollout:
         gate or its own trial's evidence rejected.
         """
         report = await self.registry.report_of(command.wanted_version) if command.action == "promote" else None
-        async with self.ledger.transaction() as transaction:
+        async with self.repository.transaction() as transaction:
             trial = await self._trial(transaction)
             if report:
                 applied = await self._promote(transaction, trial, command, report)
             else:
-                applied = await self._change(transaction, trial, apply_command(trial, command, self.clock()))
+                applied = await self._store(transaction, trial, apply_command(trial, command, self.clock()))
         self.notify()
         return applied
 
@@ -153,7 +152,7 @@ class Rollout:
         if promoted is trial:
             return trial
         await transaction.register(model_of(report))
-        return await self._change(transaction, trial, promoted)
+        return await self._store(transaction, trial, promoted)
 
     async def _objection(self, transaction: Transaction, report: ModelReport) -> str | None:
         """Why the version should not be champion: the gate's refusal or its trial's rollback, with figures."""
@@ -165,12 +164,12 @@ class Rollout:
                 return f"the trial of {report.version} ended in a rollback: {entry.reason}"
         return None
 
-    async def _change(self, transaction: Transaction, before: Trial, after: Trial) -> Trial:
+    async def _store(self, transaction: Transaction, before: Trial, after: Trial) -> Trial:
         """Store a change and its consequences.
 
         After the end of a trial the queued model's trial begins. A share pinned by a setting applies to it too.
         """
-        await transaction.change(before, after)
+        await transaction.store(before, after)
         if after.sequence != before.sequence:
             log.info(
                 "rollout.changed",
@@ -183,7 +182,7 @@ class Rollout:
         follow_up = self._next(after)
         if follow_up is None and _has_begun(before, after):
             follow_up = apply_start_settings(after, self.start_settings, self.clock())
-        return await self._change(transaction, after, follow_up) if follow_up else after
+        return await self._store(transaction, after, follow_up) if follow_up else after
 
     def _next(self, trial: Trial) -> Trial | None:
         return begin_queued(trial, self.clock()) if self._may_begin else None
@@ -200,7 +199,7 @@ class Rollout:
         return {percent: await transaction.latency_quantile(experiment, arm, percent) for percent in sorted(percents)}
 
     async def _trial(self, transaction: Transaction) -> Trial:
-        return await transaction.trial() or await transaction.open(Trial.blank(self.clock()))
+        return await transaction.trial() or await transaction.create_initial(Trial.initial(self.clock()))
 
 
 def _with_queued(trial: Trial, model: ModelRef) -> Trial:

@@ -84,9 +84,9 @@ class PathPin:
 class Trial:
     """The rollout's state: candidate, champion, share, and the reason for the last change.
 
-    `next`, `at_share` and `with_champion` return the following state, which the ledger stores by compare and swap. The
-    candidate is set from the start of its trial until it becomes champion. After a rollback it stays set, with a share
-    of 0.
+    `next`, `at_share` and `with_champion` return the following state, which the repository stores by compare and swap.
+    The candidate is set from the start of its trial until it becomes champion. After a rollback it stays set, with a
+    share of 0.
     """
 
     sequence: int
@@ -111,7 +111,7 @@ class Trial:
     """The operator's model by path. While it is set, the other fields but `sequence` and `champion` have no effect."""
 
     @classmethod
-    def blank(cls, now: datetime) -> Trial:
+    def initial(cls, now: datetime) -> Trial:
         """The state before the first model."""
         return cls(0, RolloutState.IDLE, 0.0, "no model is registered yet", AUTOMATION, now)
 

@@ -11,7 +11,7 @@ from savo_contracts.envelope import Envelope, Event
 from savo_contracts.rollout import RolloutChanged
 from savo_contracts.topics import topic_of
 from savo_rollout.adapters.http import rollout_app
-from savo_rollout.adapters.repository import SqlLedger
+from savo_rollout.adapters.repository import SqlRepository
 from savo_rollout.aliases import Aliases
 from savo_rollout.decision_worker import DecisionWorker
 from savo_rollout.evidence_recorder import EvidenceRecorder
@@ -61,7 +61,7 @@ class Harness:
 def build_harness(runtime: Runtime, clock: FakeClock, start_settings: StartSettings, policy: StepPolicy) -> Harness:
     new_evidence = asyncio.Event()
     rollout = Rollout(
-        SqlLedger(runtime.database, runtime.outbox),
+        SqlRepository(runtime.database, runtime.outbox),
         Registry(runtime.store),
         policy,
         start_settings,
@@ -70,7 +70,7 @@ def build_harness(runtime: Runtime, clock: FakeClock, start_settings: StartSetti
     )
     service = Service(
         name="rollout",
-        subscriptions=subscriptions(rollout, EvidenceRecorder(rollout.ledger, policy.gates, new_evidence.set)),
+        subscriptions=subscriptions(rollout, EvidenceRecorder(rollout.repository, policy.gates, new_evidence.set)),
         app=rollout_app(rollout),
     )
     return Harness(runtime, clock, rollout, DecisionWorker(rollout, Aliases(runtime.store), new_evidence), service)

@@ -99,7 +99,7 @@ def test_the_simulation_decides_as_the_service_does() -> None:
 
 def changes_by_the_service(stream: Stream, policy: StepPolicy) -> list[int]:
     """Scans after which the share grew, by the service's own functions."""
-    trial = admit(Trial.blank(NOON), registered(), NOON)
+    trial = admit(Trial.initial(NOON), registered(), NOON)
     evidence, increases = Evidence(), []
     for scan in range(stream.subject.size):
         evidence.add(stream, scan, trial.share)

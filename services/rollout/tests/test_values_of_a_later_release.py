@@ -33,6 +33,6 @@ async def test_the_running_trial_counts_them(harness: Harness) -> None:
     await harness.deliver(
         completed("s1", "u1", served_by="mistral", model_version="pixtral-9", fallback_reason="too-slow")
     )
-    async with harness.rollout.ledger.read_only() as transaction:
+    async with harness.rollout.repository.read_only() as transaction:
         evidence = (await transaction.evidence("v1", 1))[Arm.CANDIDATE]
     assert (evidence.scans, evidence.by_candidate) == (1, 0)

@@ -17,7 +17,7 @@ from savo_contracts.topics import (
     SUBJECTS_ERASED,
 )
 from savo_contracts.users import SubjectErased
-from savo_rollout.adapters.repository import SqlLedger
+from savo_rollout.adapters.repository import SqlRepository
 from savo_rollout.adapters.tables import Base, ErasedRow, ModelRow, ScanRow, TrialRow, ValueRow
 from savo_rollout.evidence import ConfirmedScan, EndedScan, completed_scan, confirmed_scan, failed_scan
 from savo_rollout.gates import GatePolicy
@@ -38,13 +38,13 @@ class EvidenceRebuilder:
     trial's present step.
     """
 
-    ledger: SqlLedger
+    repository: SqlRepository
     policy: GatePolicy
 
     async def record(self, scan: EndedScan | ConfirmedScan | None) -> None:
         if scan is None:
             return
-        async with self.ledger.transaction() as transaction:
+        async with self.repository.transaction() as transaction:
             if await transaction.refresh(scan, self.policy):
                 return
             trial = await transaction.trial()
@@ -69,24 +69,24 @@ async def on_confirmed(confirmed: ScanConfirmed, evidence: EvidenceRebuilder) ->
 
 @consumes(MODELS_REGISTERED)
 async def on_registered(registered: ModelRegistered, evidence: EvidenceRebuilder) -> None:
-    async with evidence.ledger.transaction() as transaction:
+    async with evidence.repository.transaction() as transaction:
         await transaction.register(registered_model(registered))
 
 
 @consumes(SCANS_ERASED)
 async def on_scan_erased(erased: ScanErased, evidence: EvidenceRebuilder) -> None:
-    async with evidence.ledger.transaction() as transaction:
+    async with evidence.repository.transaction() as transaction:
         await transaction.erase_scan(erased.scan_id)
 
 
 @consumes(SUBJECTS_ERASED)
 async def on_subject_erased(erased: SubjectErased, evidence: EvidenceRebuilder) -> None:
-    async with evidence.ledger.transaction() as transaction:
+    async with evidence.repository.transaction() as transaction:
         await transaction.erase_subject(erased.subject)
 
 
 def _fold(settings: RolloutSettings, runtime: Runtime) -> Fold:
-    evidence = EvidenceRebuilder(SqlLedger(runtime.database, runtime.outbox), GatePolicy(settings.targets))
+    evidence = EvidenceRebuilder(SqlRepository(runtime.database, runtime.outbox), GatePolicy(settings.targets))
     handlers = (on_completed, on_failed, on_confirmed, on_registered, on_scan_erased, on_subject_erased)
     return Fold([bind(handler, evidence=evidence) for handler in handlers])
 

@@ -28,7 +28,7 @@ from savo_runtime.messaging.publishing.inbox import mark_processed
 from savo_runtime.messaging.publishing.outbox import Outbox
 from savo_runtime.telemetry.audit import audit
 
-__all__ = ["SqlLedger"]
+__all__ = ["SqlRepository"]
 
 log = structlog.get_logger()
 
@@ -39,8 +39,8 @@ _MODELS = ("candidate", "champion", "queued")
 
 
 @dataclass(frozen=True)
-class SqlLedger:
-    """Opens transactions on the service's database. Port: `savo_rollout.ports.Ledger`."""
+class SqlRepository:
+    """Opens transactions on the service's database. Port: `savo_rollout.ports.Repository`."""
 
     database: Database
     outbox: Outbox
@@ -65,7 +65,7 @@ class SqlTransaction(EvidenceTables):
         self._writes = writes
         self._version = 0
 
-    async def first_time(self, event_id: UUID) -> bool:
+    async def mark_processed(self, event_id: UUID) -> bool:
         return await mark_processed(self._session, event_id)
 
     async def trial(self) -> Trial | None:
@@ -78,18 +78,18 @@ class SqlTransaction(EvidenceTables):
         self._version = row.version
         return _trial(row)
 
-    async def open(self, blank: Trial) -> Trial:
+    async def create_initial(self, initial: Trial) -> Trial:
         try:
             async with self._session.begin_nested():
-                self._session.add(TrialRow(id=_TRIAL_ID, version=1, **_columns(blank)))
-                self._session.add(HistoryRow(**_history_columns(blank)))
+                self._session.add(TrialRow(id=_TRIAL_ID, version=1, **_columns(initial)))
+                self._session.add(HistoryRow(**_history_columns(initial)))
         except IntegrityError:
             log.info("rollout.created_by_other_replica")
         trial = await self.trial()
         assert trial is not None
         return trial
 
-    async def change(self, before: Trial, after: Trial) -> None:
+    async def store(self, before: Trial, after: Trial) -> None:
         await self._swap(before, after)
         if after.sequence != before.sequence:
             self._session.add(HistoryRow(**_history_columns(after)))
