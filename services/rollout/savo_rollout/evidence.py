@@ -47,7 +47,7 @@ class EndedScan:
     cost_usd: float
     ended_at: datetime
     failed: bool = False
-    by_candidate: bool = False
+    answered_by_candidate: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class ConfirmedScan:
     arm: Arm
     figures: Mapping[Measure, float]
     kept: int
-    counted: int
+    counted_items: int
     edited: bool
     revision: int
 
@@ -78,24 +78,24 @@ class ArmEvidence:
     confirmed: int = 0
     edited: int = 0
     kept: int = 0
-    counted: int = 0
+    counted_items: int = 0
     subjects: int = 0
     cost_usd: float = 0.0
     """Sum over scans."""
     latency_ms: Mapping[int, float | None] = field(default_factory=dict)
     """Quantiles over the answered scans in milliseconds, by percent. Empty except in reports."""
-    by_candidate: int = 0
+    answered_by_candidate: int = 0
     confirmed_in_step: int = 0
-    first: Mapping[Measure, Values] = field(default_factory=dict)
+    first_values: Mapping[Measure, Values] = field(default_factory=dict)
     """Each subject's first value in the experiment."""
-    step: Mapping[Measure, Values] = field(default_factory=dict)
+    step_values: Mapping[Measure, Values] = field(default_factory=dict)
     """Each subject's first value in the present step."""
 
     @property
     def fallback_share(self) -> float | None:
         """Share of the answered scans that the candidate did not answer itself, 0…1; None before the first."""
         answered = self.scans - self.failed
-        return 1 - self.by_candidate / answered if answered else None
+        return 1 - self.answered_by_candidate / answered if answered else None
 
     def estimate(self, measure: Measure) -> float | None:
         """The measure's estimate in its own unit; None before the first scan.
@@ -105,7 +105,7 @@ class ArmEvidence:
         """
         if measure in ESTIMATES:
             return ESTIMATES[measure](self)
-        values = self.first.get(measure)
+        values = self.first_values.get(measure)
         return values.mean * measure.statistic.scale if values is not None and values.mean is not None else None
 
 
@@ -122,7 +122,7 @@ def completed_scan(event: ScanCompleted) -> EndedScan | None:
         event.duration_ms,
         event.cost_usd,
         event.completed_at,
-        by_candidate=event.served_by == ServedBy.CUSTOM and event.model_version == event.experiment,
+        answered_by_candidate=event.served_by == ServedBy.CUSTOM and event.model_version == event.experiment,
     )
 
 
@@ -147,15 +147,15 @@ def confirmed_scan(event: ScanConfirmed) -> ConfirmedScan | None:
     """None when the scan is no evidence. May arrive before the scan's completion."""
     if event.experiment is None or event.fallback_reason == FallbackReason.MODEL_UNAVAILABLE:
         return None
-    counted = [item for item in event.items if item.action is not Action.MOVED]
+    counted_items = [item for item in event.items if item.action is not Action.MOVED]
     return ConfirmedScan(
         event.scan_id,
         event.subject,
         event.experiment,
         event.assigned_arm,
         _figures(event),
-        kept=sum(item.action is Action.KEPT for item in counted),
-        counted=len(counted),
+        kept=sum(item.action is Action.KEPT for item in counted_items),
+        counted_items=len(counted_items),
         edited=figures.is_edited(event.items),
         revision=event.revision,
     )
@@ -198,7 +198,7 @@ FIGURES: Mapping[Measure, Callable[[ScanEvent], float | None]] = {
 """Function that reads a measure's figure from a scan's event, in the measure's unit. None when the event has none."""
 
 ESTIMATES: Mapping[Measure, Callable[[ArmEvidence], float | None]] = {
-    ACCURACY: lambda arm: arm.kept / arm.counted if arm.counted else None,
+    ACCURACY: lambda arm: arm.kept / arm.counted_items if arm.counted_items else None,
     CORRECTION_RATE: lambda arm: figures.correction_rate(arm.edited, arm.confirmed) if arm.confirmed else None,
     LATENCY: lambda arm: arm.latency_ms.get(95),
     COST: lambda arm: arm.cost_usd / arm.scans if arm.scans else None,

@@ -112,14 +112,14 @@ def verdict(
     experiment from 1 and determines the alarm's share of α.
     """
     threshold, level = policy.threshold(measure), policy.breach_level(measure, step)
-    here = evidence.step.get(measure, _NO_VALUES)
+    here = evidence.step_values.get(measure, _NO_VALUES)
     if not measure.must_be_proven:
         threshold = max(threshold, _baseline_bound(baseline, measure, level))
     if _against(measure, here, threshold) >= _required_wealth(level):
         return Verdict.BREACH
     if not measure.must_be_proven:
         return Verdict.PASS if here.subjects else Verdict.UNDECIDED  # undecided before the first scan
-    wealth = _in_favour(measure, evidence.first.get(measure, _NO_VALUES), threshold)
+    wealth = _in_favour(measure, evidence.first_values.get(measure, _NO_VALUES), threshold)
     sure = wealth >= _required_wealth(policy.pass_level(rung))
     return Verdict.PASS if sure and _right_side(measure, here.mean, threshold) else Verdict.UNDECIDED
 
@@ -134,7 +134,7 @@ def figure(
     baseline: ArmEvidence | None = None,
 ) -> Figure:
     """A measure of an arm with its bounds. The verdict has a meaning for the candidate only."""
-    values, scale = evidence.first.get(measure, _NO_VALUES), measure.statistic.scale
+    values, scale = evidence.first_values.get(measure, _NO_VALUES), measure.statistic.scale
     return Figure(
         estimate=evidence.estimate(measure),
         lower=lower_bound(values, policy.alpha) * scale,
@@ -165,5 +165,5 @@ def _right_side(measure: Measure, mean: float | None, threshold: float) -> bool:
 
 def _baseline_bound(baseline: ArmEvidence | None, measure: Measure, level: float) -> float:
     """Upper bound of the baseline. An outage of the provider affects both arms and must not count against one."""
-    values = baseline.step.get(measure, _NO_VALUES) if baseline else _NO_VALUES
+    values = baseline.step_values.get(measure, _NO_VALUES) if baseline else _NO_VALUES
     return min(0.99, upper_bound(values, level)) if level and values.mean else 0.0

@@ -139,7 +139,7 @@ def _arm(arm: Arm, trial: Trial, evidence: Evidence, gates: GatePolicy) -> ArmRe
         "confirmed_in_step": here.confirmed_in_step,
     }
     own = {
-        "answered_by_candidate": here.by_candidate,
+        "answered_by_candidate": here.answered_by_candidate,
         "fallback_share": here.fallback_share if arm is Arm.CANDIDATE else None,
     }
     return ArmReport(**counts, **own, subjects=here.subjects, figures=figures)

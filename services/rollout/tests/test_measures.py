@@ -77,8 +77,8 @@ def test_figures_become_values_by_the_configured_targets() -> None:
 
 def test_without_totals_the_estimate_is_the_mean_over_subjects() -> None:
     assert ArmEvidence().estimate(SIXTH) is None
-    assert ArmEvidence(first={SIXTH: Values.of([(1.0, 1), (0.0, 3)])}).estimate(SIXTH) == 0.25
-    assert ArmEvidence(first={ACCURACY: Values.of([(1.0, 1)])}).estimate(ACCURACY) is None, "accuracy has totals"
+    assert ArmEvidence(first_values={SIXTH: Values.of([(1.0, 1), (0.0, 3)])}).estimate(SIXTH) == 0.25
+    assert ArmEvidence(first_values={ACCURACY: Values.of([(1.0, 1)])}).estimate(ACCURACY) is None, "accuracy has totals"
 
 
 # a sixth measure ------------------------------------------------------------------------------------------------------
@@ -108,7 +108,7 @@ def test_a_sixth_alarm_is_accepted_when_another_measure_reduces_its_share() -> N
 
 def test_a_measure_without_an_alarm_delays_a_candidate_but_never_ends_its_trial() -> None:
     always = Values.of([(1.0, 100_000)])
-    evidence = ArmEvidence(first={SIXTH: always}, step={SIXTH: always})
+    evidence = ArmEvidence(first_values={SIXTH: always}, step_values={SIXTH: always})
     assert verdict(SIXTH, evidence, SIX, rung=0, step=1) is Verdict.UNDECIDED
     assert math.isclose(SIX.breach_level(SIXTH, 1), 0.0)
 

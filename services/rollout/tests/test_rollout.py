@@ -159,7 +159,7 @@ async def test_a_subject_counts_once_however_often_it_scans(harness: Harness) ->
         await harness.deliver(confirmed(f"s{number}", "anna", kept=0, removed=6))
     async with harness.rollout.repository.read_only() as transaction:
         evidence = (await transaction.evidence("v1", 1))[Arm.CANDIDATE]
-    assert (evidence.confirmed, evidence.first[ACCURACY].subjects) == (30, 1)
+    assert (evidence.confirmed, evidence.first_values[ACCURACY].subjects) == (30, 1)
     assert (await harness.trial()).state is RolloutState.RUNNING
 
 

@@ -141,5 +141,5 @@ class Evidence:
             {measure: Values.of((value, 1) for value in values.values()) for measure, values in kept.items()}
             for kept in (self.first, self.step)
         )
-        candidate = ArmEvidence(confirmed_in_step=self.confirmed[Arm.CANDIDATE], first=first, step=step)
+        candidate = ArmEvidence(confirmed_in_step=self.confirmed[Arm.CANDIDATE], first_values=first, step_values=step)
         return {Arm.CANDIDATE: candidate, Arm.BASELINE: ArmEvidence(confirmed_in_step=self.confirmed[Arm.BASELINE])}

@@ -18,7 +18,7 @@ def test_a_scan_that_fell_back_for_an_unknown_reason_counts_for_its_arm() -> Non
     )
     assert ended is not None
     assert confirmation is not None
-    assert (ended.arm, ended.by_candidate, ended.failed) == (Arm.CANDIDATE, False, False)
+    assert (ended.arm, ended.answered_by_candidate, ended.failed) == (Arm.CANDIDATE, False, False)
     assert (confirmation.arm, confirmation.kept) == (Arm.CANDIDATE, 6)
 
 
@@ -35,4 +35,4 @@ async def test_the_running_trial_counts_them(harness: Harness) -> None:
     )
     async with harness.rollout.repository.read_only() as transaction:
         evidence = (await transaction.evidence("v1", 1))[Arm.CANDIDATE]
-    assert (evidence.scans, evidence.by_candidate) == (1, 0)
+    assert (evidence.scans, evidence.answered_by_candidate) == (1, 0)

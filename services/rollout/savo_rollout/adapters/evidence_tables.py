@@ -33,10 +33,10 @@ _TOTALS: dict[str, ColumnElement[Any]] = {
     "confirmed": func.count().filter(_CONFIRMED),
     "edited": func.count().filter(ScanRow.edited),
     "kept": func.sum(ScanRow.kept),
-    "counted": func.sum(ScanRow.counted),
+    "counted_items": func.sum(ScanRow.counted),
     "subjects": func.count(ScanRow.subject.distinct()),
     "cost_usd": func.sum(ScanRow.cost_usd),
-    "by_candidate": func.count().filter(ScanRow.by_candidate),
+    "answered_by_candidate": func.count().filter(ScanRow.by_candidate),
 }
 """By the field of `ArmEvidence`."""
 
@@ -85,8 +85,10 @@ class EvidenceTables:
 
     async def evidence(self, experiment: str, step: int) -> dict[Arm, ArmEvidence]:
         first, in_step = await self._histograms(experiment, step)
-        totals = {Arm(row.arm): row for row in await self._totals(experiment, step)}
-        return {arm: ArmEvidence(**_numbers(totals.get(arm)), first=first[arm], step=in_step[arm]) for arm in Arm}
+        totals = {Arm(row.arm): _numbers(row) for row in await self._totals(experiment, step)}
+        return {
+            arm: ArmEvidence(**totals.get(arm, {}), first_values=first[arm], step_values=in_step[arm]) for arm in Arm
+        }
 
     async def latency_quantile(self, experiment: str, arm: Arm, percent: int) -> float | None:
         answered = (ScanRow.experiment == experiment, ScanRow.arm == arm.value, ScanRow.ended, ~ScanRow.failed)
@@ -140,10 +142,10 @@ class EvidenceTables:
         """
         columns = (ValueRow.arm, ValueRow.measure, ValueRow.value, ValueRow.first, ValueRow.step)
         known = (ValueRow.experiment == experiment, ValueRow.measure.in_(_MEASURES))
-        counted = select(*columns, func.count().label("n")).where(*known).group_by(*columns)
+        grouped = select(*columns, func.count().label("n")).where(*known).group_by(*columns)
         first: dict[tuple[Arm, Measure], list[tuple[float, int]]] = defaultdict(list)
         in_step: dict[tuple[Arm, Measure], list[tuple[float, int]]] = defaultdict(list)
-        for row in await self._session.execute(counted):
+        for row in await self._session.execute(grouped):
             key, pair = (Arm(row.arm), _MEASURES[row.measure]), (row.value, row.n)
             if row.first:
                 first[key].append(pair)
@@ -179,12 +181,12 @@ def _new_row(scan: _Scan, step: int) -> ScanRow:
 def _update_row(scan: _Scan, row: ScanRow) -> bool:
     """Write the columns that the event has. False for a confirmation that is older than the stored one."""
     if isinstance(scan, EndedScan):
-        row.ended, row.failed, row.by_candidate = True, scan.failed, scan.by_candidate
+        row.ended, row.failed, row.by_candidate = True, scan.failed, scan.answered_by_candidate
         row.latency_ms, row.cost_usd = scan.latency_ms, scan.cost_usd
         return True
     if scan.revision < row.revision:
         return False
-    row.revision, row.kept, row.counted, row.edited = scan.revision, scan.kept, scan.counted, scan.edited
+    row.revision, row.kept, row.counted, row.edited = scan.revision, scan.kept, scan.counted_items, scan.edited
     return True
 
 
@@ -208,5 +210,5 @@ def _by_arm(histograms: dict[tuple[Arm, Measure], list[tuple[float, int]]]) -> _
     return by_arm
 
 
-def _numbers(row: Row[Any] | None) -> dict[str, Any]:
-    return {name: getattr(row, name) or 0 for name in (*_TOTALS, "confirmed_in_step")} if row is not None else {}
+def _numbers(row: Row[Any]) -> dict[str, Any]:
+    return {name: getattr(row, name) or 0 for name in (*_TOTALS, "confirmed_in_step")}
