@@ -22,7 +22,7 @@ def promote(trial: Trial, model: ModelRef, reason: str, by: str, now: datetime) 
     if trial.champion and trial.champion.version == model.version:
         return trial
     promoted = replace(trial, queued=trial.queued if _is_newer(trial.queued, model) else None).with_champion(model)
-    return _in_force(promoted if _is_newer(trial.candidate, model) else _ended(promoted), reason, by, now)
+    return _applied(promoted if _is_newer(trial.candidate, model) else _without_candidate(promoted), reason, by, now)
 
 
 def revert(trial: Trial, version: str | None, reason: str, by: str, now: datetime) -> Trial:
@@ -35,16 +35,16 @@ def revert(trial: Trial, version: str | None, reason: str, by: str, now: datetim
         raise NotPossibleError("there is no champion to revert: the vision provider is the baseline")
     if version is None:
         before = trial.former[-1] if trial.former else None
-        return _in_force(replace(trial, champion=before, former=trial.former[:-1]), reason, by, now)
-    index = max((place for place, entry in enumerate(trial.former) if entry.version == version), default=None)
+        return _applied(replace(trial, champion=before, former=trial.former[:-1]), reason, by, now)
+    index = max((index for index, entry in enumerate(trial.former) if entry.version == version), default=None)
     if index is None:
         former = ", ".join(dict.fromkeys(entry.version for entry in reversed(trial.former))) or "none"
         problem = f"{version} was not champion before {trial.champion.version}; former champions: {former}"
         raise NotPossibleError(f"{problem}. `savo models promote` accepts every version")
-    return _in_force(replace(trial, champion=trial.former[index], former=trial.former[:index]), reason, by, now)
+    return _applied(replace(trial, champion=trial.former[index], former=trial.former[:index]), reason, by, now)
 
 
-def _in_force(trial: Trial, reason: str, by: str, now: datetime) -> Trial:
+def _applied(trial: Trial, reason: str, by: str, now: datetime) -> Trial:
     if trial.is_live:
         return trial.next(trial.state, reason, now, by=by).at_share(trial.share, now)
     if trial.candidate:
@@ -52,7 +52,7 @@ def _in_force(trial: Trial, reason: str, by: str, now: datetime) -> Trial:
     return trial.next(RolloutState.COMPLETED if trial.champion else RolloutState.IDLE, reason, now, by=by)
 
 
-def _ended(trial: Trial) -> Trial:
+def _without_candidate(trial: Trial) -> Trial:
     return replace(trial, candidate=None, share=0.0, step=0, step_started_at=None)
 
 

@@ -28,7 +28,7 @@ class DecisionWorker:
         self._aliases = aliases
         self._new_evidence = new_evidence
         self._aligned = -1
-        self._shown: set[tuple[str, str]] = set()
+        self._labelled_models: set[tuple[str, str]] = set()
 
     async def run(self) -> None:
         """Wait for new evidence, at most five seconds, then decide.
@@ -47,7 +47,7 @@ class DecisionWorker:
             return
         if trial.sequence != self._aligned:
             await self._aliases.align(trial)
-            self._show(trial)
+            self._set_gauges(trial)
             self._aligned = trial.sequence
 
     async def _wait(self) -> None:
@@ -58,13 +58,13 @@ class DecisionWorker:
             pass
         self._new_evidence.clear()
 
-    def _show(self, trial: Trial) -> None:
+    def _set_gauges(self, trial: Trial) -> None:
         ROLLOUT_SHARE.set(trial.in_effect.share)
         for state in RolloutState:
             ROLLOUT_STATE.labels(state.value).set(state is trial.in_effect.state)
         now = {(alias.version, alias.alias) for alias in aliases_of(trial) if alias.version}
-        for removed in self._shown - now:
+        for removed in self._labelled_models - now:
             MODEL_INFO.remove(*removed)
         for version, alias in now:
             MODEL_INFO.labels(version=version, alias=alias).set(1)
-        self._shown = now
+        self._labelled_models = now

@@ -22,7 +22,7 @@ from savo_contracts.measures import MEASURES, Measure
 from savo_rollout.confidence_sequences import Values, log_wealth_above, log_wealth_below, lower_bound, upper_bound
 from savo_rollout.evidence import ArmEvidence
 
-__all__ = ["Figure", "GatePolicy", "Verdict", "figure", "verdict"]
+__all__ = ["GatePolicy", "MeasureEstimate", "Verdict", "estimate_measure", "verdict"]
 
 _ALPHA_FACTORS = (8.0, 4.0, 2.0)
 _NO_VALUES = Values.of([])
@@ -59,14 +59,14 @@ class GatePolicy:
                 f"the alarm shares of the measures sum to {total}, which is more than the whole α (1); see ADR 5"
             )
 
-    def pass_level(self, rung: int) -> float:
-        """α to leave the ladder's step number `rung`, counted from 0."""
-        return min(0.5, self.alpha * _ALPHA_FACTORS[rung]) if rung < len(_ALPHA_FACTORS) else self.alpha
+    def pass_level(self, share_index: int) -> float:
+        """α to leave the share number `share_index` of `STEPS`, counted from 0."""
+        return min(0.5, self.alpha * _ALPHA_FACTORS[share_index]) if share_index < len(_ALPHA_FACTORS) else self.alpha
 
-    def breach_level(self, measure: Measure, step: int) -> float:
-        """α of a measure's alarm in the experiment's step number `step`, counted from 1. 0 means no alarm."""
+    def breach_level(self, measure: Measure, step_number: int) -> float:
+        """α of a measure's alarm in a step of the experiment, numbered from 1. 0 means no alarm."""
         share = measure.alarm_share
-        return self.alpha * share.numerator / (share.denominator * step * (step + 1))
+        return self.alpha * share.numerator / (share.denominator * step_number * (step_number + 1))
 
     def target(self, measure: Measure) -> float:
         """The measure's target, in its own unit."""
@@ -82,7 +82,7 @@ class GatePolicy:
 
 
 @dataclass(frozen=True)
-class Figure:
+class MeasureEstimate:
     """One measure of one arm, for reports.
 
     Bounds are those of the mean over subjects at level α, valid at every moment. For a quantile they are those of the
@@ -102,45 +102,45 @@ def verdict(
     evidence: ArmEvidence,
     policy: GatePolicy,
     *,
-    rung: int,
-    step: int,
+    share_index: int,
+    step_number: int,
     baseline: ArmEvidence | None = None,
 ) -> Verdict:
     """The candidate's verdict on one measure.
 
-    `rung` is the position on the ladder from 0, which determines the required certainty. `step` counts the steps of the
-    experiment from 1 and determines the alarm's share of α.
+    `share_index` is the position of the share in `STEPS`, from 0; it determines the required certainty. `step_number`
+    counts the steps of the experiment from 1; it determines the alarm's share of α.
     """
-    threshold, level = policy.threshold(measure), policy.breach_level(measure, step)
+    threshold, level = policy.threshold(measure), policy.breach_level(measure, step_number)
     here = evidence.step_values.get(measure, _NO_VALUES)
     if not measure.must_be_proven:
         threshold = max(threshold, _baseline_bound(baseline, measure, level))
-    if _against(measure, here, threshold) >= _required_wealth(level):
+    if _wealth_against_target(measure, here, threshold) >= _required_wealth(level):
         return Verdict.BREACH
     if not measure.must_be_proven:
         return Verdict.PASS if here.subjects else Verdict.UNDECIDED  # undecided before the first scan
-    wealth = _in_favour(measure, evidence.first_values.get(measure, _NO_VALUES), threshold)
-    sure = wealth >= _required_wealth(policy.pass_level(rung))
-    return Verdict.PASS if sure and _right_side(measure, here.mean, threshold) else Verdict.UNDECIDED
+    wealth = _wealth_for_target(measure, evidence.first_values.get(measure, _NO_VALUES), threshold)
+    sure = wealth >= _required_wealth(policy.pass_level(share_index))
+    return Verdict.PASS if sure and _mean_agrees(measure, here.mean, threshold) else Verdict.UNDECIDED
 
 
-def figure(
+def estimate_measure(
     measure: Measure,
     evidence: ArmEvidence,
     policy: GatePolicy,
     *,
-    rung: int,
-    step: int,
+    share_index: int,
+    step_number: int,
     baseline: ArmEvidence | None = None,
-) -> Figure:
-    """A measure of an arm with its bounds. The verdict has a meaning for the candidate only."""
+) -> MeasureEstimate:
+    """Estimate and bounds of a measure of an arm. The verdict has a meaning for the candidate only."""
     values, scale = evidence.first_values.get(measure, _NO_VALUES), measure.statistic.scale
-    return Figure(
+    return MeasureEstimate(
         estimate=evidence.estimate(measure),
         lower=lower_bound(values, policy.alpha) * scale,
         upper=upper_bound(values, policy.alpha) * scale,
         target=policy.target(measure),
-        verdict=verdict(measure, evidence, policy, rung=rung, step=step, baseline=baseline),
+        verdict=verdict(measure, evidence, policy, share_index=share_index, step_number=step_number, baseline=baseline),
         subjects=values.subjects,
     )
 
@@ -150,16 +150,18 @@ def _required_wealth(level: float) -> float:
     return -math.log(level) if level else math.inf
 
 
-def _in_favour(measure: Measure, values: Values, threshold: float) -> float:
+def _wealth_for_target(measure: Measure, values: Values, threshold: float) -> float:
+    """Log wealth of the bets that the mean meets the target."""
     return (log_wealth_above if measure.higher_is_better else log_wealth_below)(values, threshold)
 
 
-def _against(measure: Measure, values: Values, threshold: float) -> float:
+def _wealth_against_target(measure: Measure, values: Values, threshold: float) -> float:
+    """Log wealth of the bets that the mean misses the target."""
     return (log_wealth_below if measure.higher_is_better else log_wealth_above)(values, threshold)
 
 
-def _right_side(measure: Measure, mean: float | None, threshold: float) -> bool:
-    """Whether the present step's mean agrees with the evidence of all steps."""
+def _mean_agrees(measure: Measure, mean: float | None, threshold: float) -> bool:
+    """Whether the mean of the present step also meets the target."""
     return mean is None or (mean > threshold if measure.higher_is_better else mean < threshold)
 
 

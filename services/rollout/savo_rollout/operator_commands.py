@@ -114,7 +114,7 @@ def apply_start_settings(trial: Trial, start_settings: StartSettings, now: datet
     if start_settings.by_path:
         return _pin_path(trial, start_settings, now)
     unpinned = _unpin_path(trial, now) if trial.pin else None
-    return _switched(unpinned or trial, start_settings, now) or unpinned
+    return _switched_by_setting(unpinned or trial, start_settings, now) or unpinned
 
 
 def _pin_path(trial: Trial, start_settings: StartSettings, now: datetime) -> Trial | None:
@@ -124,8 +124,8 @@ def _pin_path(trial: Trial, start_settings: StartSettings, now: datetime) -> Tri
     if trial.pin is None or trial.pin.path != start_settings.model_path:
         return trial.with_pin(PathPin(start_settings.model_path, start_settings.pinned_share, now, now))
     if trial.pin.share != start_settings.pinned_share:
-        return trial.with_pin(replace(trial.pin, left=()).at_share(start_settings.pinned_share, now))
-    return replace(trial, pin=replace(trial.pin, left=())) if trial.pin.left else None
+        return trial.with_pin(replace(trial.pin, earlier_experiments=()).at_share(start_settings.pinned_share, now))
+    return replace(trial, pin=replace(trial.pin, earlier_experiments=())) if trial.pin.earlier_experiments else None
 
 
 def _unpin_path(trial: Trial, now: datetime) -> Trial:
@@ -136,9 +136,9 @@ def _unpin_path(trial: Trial, now: datetime) -> Trial:
     return unpinned.at_share(unpinned.share, now) if unpinned.is_live else unpinned
 
 
-def _switched(trial: Trial, start_settings: StartSettings, now: datetime) -> Trial | None:
+def _switched_by_setting(trial: Trial, start_settings: StartSettings, now: datetime) -> Trial | None:
     if not start_settings.use_custom_vision:
-        return _park(trial, now) if trial.is_live else None
+        return _idle_by_setting(trial, now) if trial.is_live else None
     if trial.candidate and trial.state is RolloutState.IDLE:
         again = trial.next(
             RolloutState.RUNNING,
@@ -176,7 +176,7 @@ def _on_the_ladder(trial: Trial, now: datetime) -> Trial:
     return trial if share == trial.share else trial.at_share(share, now)
 
 
-def _park(trial: Trial, now: datetime) -> Trial:
+def _idle_by_setting(trial: Trial, now: datetime) -> Trial:
     reason = f"SAVO_USE_CUSTOM_VISION is false: {trial.experiment} has no traffic"
     parked = trial.next(RolloutState.IDLE, reason, now, by=SETTINGS)
     return replace(parked, share=0.0, step_started_at=None)

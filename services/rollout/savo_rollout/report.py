@@ -13,15 +13,15 @@ from savo_contracts.measures import Measure
 from savo_contracts.models import ModelRef
 from savo_contracts.rollout import RolloutState
 from savo_contracts.scans import Arm
-from savo_rollout.gates import GatePolicy, Verdict, figure
+from savo_rollout.gates import GatePolicy, Verdict, estimate_measure
 from savo_rollout.ports import HistoryEntry
 from savo_rollout.state import Trial
-from savo_rollout.steps import Evidence, StepPolicy, rung_of, waiting_for
+from savo_rollout.steps import Evidence, StepPolicy, share_index_of, waiting_for
 
-__all__ = ["ArmReport", "FigureReport", "Report"]
+__all__ = ["ArmReport", "MeasureReport", "Report"]
 
 
-class FigureReport(BaseModel):
+class MeasureReport(BaseModel):
     """One measure of one arm. Bounds are valid at every moment.
 
     For a quantile they are bounds of the share of scans above the target: below 0.05 meets the target of a p95.
@@ -46,7 +46,7 @@ class ArmReport(BaseModel):
     fallback_share: float | None = Field(
         description="Share of the candidate's answered scans that fell back. None for the baseline and without scans.",
     )
-    figures: dict[str, FigureReport] = Field(
+    figures: dict[str, MeasureReport] = Field(
         description="By the measure's name. In JSON they are keys of the arm's object."
     )
 
@@ -145,11 +145,11 @@ def _arm(arm: Arm, trial: Trial, evidence: Evidence, gates: GatePolicy) -> ArmRe
     return ArmReport(**counts, **own, subjects=here.subjects, figures=figures)
 
 
-def _figure(measure: Measure, arm: Arm, trial: Trial, evidence: Evidence, gates: GatePolicy) -> FigureReport:
-    place = {"rung": rung_of(trial.share), "step": max(1, trial.step)}
-    found = figure(measure, evidence[arm], gates, baseline=evidence[Arm.BASELINE], **place)
+def _figure(measure: Measure, arm: Arm, trial: Trial, evidence: Evidence, gates: GatePolicy) -> MeasureReport:
+    position = {"share_index": share_index_of(trial.share), "step_number": max(1, trial.step)}
+    found = estimate_measure(measure, evidence[arm], gates, baseline=evidence[Arm.BASELINE], **position)
     known = found.subjects > 0
-    return FigureReport(
+    return MeasureReport(
         estimate=found.estimate,
         lower=round(found.lower, 6) if known else None,
         upper=round(found.upper, 6) if known else None,

@@ -25,7 +25,7 @@ from savo_rollout.ports import Repository, Transaction
 from savo_rollout.registry import Registry, model_of
 from savo_rollout.report import Report
 from savo_rollout.state import AUTOMATION, Trial
-from savo_rollout.steps import StepPolicy, admit, begin_queued, decide, pause_unserved
+from savo_rollout.steps import StepPolicy, begin_queued, decide, pause_unserved, start_or_queue
 
 __all__ = ["Rollout"]
 
@@ -72,7 +72,7 @@ class Rollout:
             trial = await self._trial(transaction)
             if not await transaction.register(model):
                 return
-            after = admit(trial, model, self.clock()) if self._may_begin else _with_queued(trial, model)
+            after = start_or_queue(trial, model, self.clock()) if self._may_begin else _with_queued(trial, model)
             await self._store(transaction, trial, after)
         self.notify()
 

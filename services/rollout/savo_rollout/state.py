@@ -49,7 +49,7 @@ class PathPin:
     """Step of the experiment, from 1. Each share is a step."""
     experiment: str | None = None
     """None before the first scan."""
-    left: tuple[str, ...] = ()
+    earlier_experiments: tuple[str, ...] = ()
     """Experiments before this one since the last start. Replicas that are replaced late do not open them again."""
 
     @property
@@ -59,25 +59,26 @@ class PathPin:
 
     def opens(self, experiment: str, ended_at: datetime) -> bool:
         """Whether a scan that ended then opens its experiment. While vision loads the model, scans name its path."""
-        known = (self.experiment, self.path, *self.left)
+        known = (self.experiment, self.path, *self.earlier_experiments)
         return experiment not in known and len(experiment) <= MAX_EXPERIMENT and ended_at >= self.since
 
     def opened(self, experiment: str, ended_at: datetime) -> Self:
-        left = (*self.left, self.experiment) if self.experiment else self.left
-        return replace(self, experiment=experiment, changed_at=ended_at, since=ended_at, left=left)
+        earlier = (*self.earlier_experiments, self.experiment) if self.experiment else self.earlier_experiments
+        return replace(self, experiment=experiment, changed_at=ended_at, since=ended_at, earlier_experiments=earlier)
 
     def at_share(self, share: float, now: datetime) -> Self:
         return replace(self, share=share, changed_at=now, step=self.step + 1)
 
     def to_json(self) -> dict[str, Any]:
         times = {"changed_at": self.changed_at.isoformat(), "since": self.since.isoformat()}
-        names = {"path": self.path, "experiment": self.experiment, "left": list(self.left)}
+        names = {"path": self.path, "experiment": self.experiment, "left": list(self.earlier_experiments)}
         return names | times | {"share": self.share, "step": self.step}
 
     @classmethod
     def of_json(cls, stored: dict[str, Any]) -> Self:
         times = {name: datetime.fromisoformat(stored[name]) for name in ("changed_at", "since")}
-        return cls(**(stored | times | {"left": tuple(stored["left"])}))
+        fields = {name: value for name, value in stored.items() if name != "left"} | times
+        return cls(**fields, earlier_experiments=tuple(stored["left"]))
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,12 @@ from savo_rollout.state import Trial
 __all__ = [
     "Evidence",
     "StepPolicy",
-    "admit",
     "begin",
     "begin_queued",
     "decide",
     "pause_unserved",
-    "rung_of",
+    "share_index_of",
+    "start_or_queue",
     "waiting_for",
 ]
 
@@ -40,7 +40,7 @@ class StepPolicy:
     gates: GatePolicy = field(default_factory=GatePolicy)
 
 
-def admit(trial: Trial, model: ModelRef, now: datetime) -> Trial:
+def start_or_queue(trial: Trial, model: ModelRef, now: datetime) -> Trial:
     """Start the trial of a registered model, or queue it until the running trial ends. The queue keeps the newest."""
     if trial.is_live or (trial.queued and _number(trial.queued) > _number(model)):
         return replace(trial, queued=max((model, trial.queued or model), key=_number))
@@ -84,7 +84,8 @@ def decide(trial: Trial, evidence: Evidence, policy: StepPolicy, now: datetime) 
         return _roll_back(trial, evidence, policy, breached, now)
     if trial.state is RolloutState.PAUSED or _missing(trial, evidence, policy, verdicts, now):
         return None
-    return _promote(trial, evidence, policy, now) if trial.share >= STEPS[-1] else _climb(trial, evidence, policy, now)
+    advance = _promote if trial.share >= STEPS[-1] else _raise_share
+    return advance(trial, evidence, policy, now)
 
 
 def waiting_for(trial: Trial, evidence: Evidence, policy: StepPolicy, now: datetime) -> list[str]:
@@ -102,16 +103,16 @@ def waiting_for(trial: Trial, evidence: Evidence, policy: StepPolicy, now: datet
             return ["a model that passes its gate"]
 
 
-def rung_of(share: float) -> int:
-    """Position of a share on the ladder, from 0. A share between two steps counts as the lower step."""
-    return max((place for place, step in enumerate(STEPS) if step <= share), default=0)
+def share_index_of(share: float) -> int:
+    """Index of a share in `STEPS`. A share between two steps counts as the lower step."""
+    return max((index for index, step in enumerate(STEPS) if step <= share), default=0)
 
 
 def _verdicts(trial: Trial, evidence: Evidence, policy: StepPolicy) -> dict[Measure, Verdict]:
-    place = {"rung": rung_of(trial.share), "step": max(1, trial.step)}
+    position = {"share_index": share_index_of(trial.share), "step_number": max(1, trial.step)}
     candidate, baseline = evidence[Arm.CANDIDATE], evidence[Arm.BASELINE]
     gates = policy.gates
-    return {measure: verdict(measure, candidate, gates, baseline=baseline, **place) for measure in gates.measures}
+    return {measure: verdict(measure, candidate, gates, baseline=baseline, **position) for measure in gates.measures}
 
 
 def _missing(
@@ -133,7 +134,7 @@ def _missing(
     return needs + [f"certainty about the {measure.title}" for measure in undecided]
 
 
-def _climb(trial: Trial, evidence: Evidence, policy: StepPolicy, now: datetime) -> Trial:
+def _raise_share(trial: Trial, evidence: Evidence, policy: StepPolicy, now: datetime) -> Trial:
     share = next(step for step in STEPS if step > trial.share)
     report = _report(evidence[Arm.CANDIDATE], policy.gates)
     reason = f"{trial.experiment} from {trial.share:.0%} to {share:.0%}: {report}"

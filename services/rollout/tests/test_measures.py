@@ -109,7 +109,7 @@ def test_a_sixth_alarm_is_accepted_when_another_measure_reduces_its_share() -> N
 def test_a_measure_without_an_alarm_delays_a_candidate_but_never_ends_its_trial() -> None:
     always = Values.of([(1.0, 100_000)])
     evidence = ArmEvidence(first_values={SIXTH: always}, step_values={SIXTH: always})
-    assert verdict(SIXTH, evidence, SIX, rung=0, step=1) is Verdict.UNDECIDED
+    assert verdict(SIXTH, evidence, SIX, share_index=0, step_number=1) is Verdict.UNDECIDED
     assert math.isclose(SIX.breach_level(SIXTH, 1), 0.0)
 
 

@@ -12,7 +12,7 @@ from savo_rollout.confidence_sequences import Values
 from savo_rollout.evidence import ArmEvidence
 from savo_rollout.gates import GatePolicy
 from savo_rollout.state import Trial
-from savo_rollout.steps import StepPolicy, admit, decide
+from savo_rollout.steps import StepPolicy, decide, start_or_queue
 from services.rollout.tests.events import NOON, registered
 from services.rollout.tests.ladder_simulation import SIMULATED, Candidate, Run, Stream, Traffic, climb
 
@@ -81,10 +81,10 @@ def medians(outcomes: list[Run]) -> list[tuple[int, ...]]:
     steps_of_passed = [run.steps for run in outcomes if run.passed]
     return [
         tuple(
-            int(np.median([steps[rung][name] for steps in steps_of_passed]))
+            int(np.median([steps[share_index][name] for steps in steps_of_passed]))
             for name in ("scans", "confirmed", "subjects")
         )
-        for rung in range(len(STEPS))
+        for share_index in range(len(STEPS))
     ]
 
 
@@ -99,7 +99,7 @@ def test_the_simulation_decides_as_the_service_does() -> None:
 
 def changes_by_the_service(stream: Stream, policy: StepPolicy) -> list[int]:
     """Scans after which the share grew, by the service's own functions."""
-    trial = admit(Trial.initial(NOON), registered(), NOON)
+    trial = start_or_queue(Trial.initial(NOON), registered(), NOON)
     evidence, increases = Evidence(), []
     for scan in range(stream.subject.size):
         evidence.add(stream, scan, trial.share)
