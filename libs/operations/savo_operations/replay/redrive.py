@@ -159,10 +159,10 @@ class Redrive:
         }
 
     def _choose(self, found: list[DeadLetter], state: RedriveState, report: RedriveReport) -> list[DeadLetter]:
-        left = [dead_letter for dead_letter in found if dead_letter.identity not in state.identities]
-        report.redriven_before += len(found) - len(left)
-        report.refused += [dead_letter for dead_letter in left if dead_letter.redrives >= MAX_REDRIVES]
-        accepted = [dead_letter for dead_letter in left if dead_letter.redrives < MAX_REDRIVES]
+        remaining = [dead_letter for dead_letter in found if dead_letter.identity not in state.identities]
+        report.redriven_before += len(found) - len(remaining)
+        report.refused += [dead_letter for dead_letter in remaining if dead_letter.redrives >= MAX_REDRIVES]
+        accepted = [dead_letter for dead_letter in remaining if dead_letter.redrives < MAX_REDRIVES]
         return accepted if self._limit is None else accepted[: max(0, self._limit - report.redriven.total())]
 
     async def _send(

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from aiokafka import ConsumerRecord, TopicPartition
+from aiokafka import ConsumerRecord
 
 from savo_contracts.audit import AuditValue
 from savo_contracts.envelope import REPLAY_HEADER
@@ -89,20 +89,16 @@ async def preview_replay(
     now: datetime | None = None,
 ) -> ReplayReport:
     """The dry run: reports which records a replay would send. It writes nothing."""
-    report, began = (
-        ReplayReport(request.topic.name, request.into, request.target_sandbox, dry_run=True),
-        time.perf_counter(),
-    )
+    report = ReplayReport(request.topic.name, request.into, request.target_sandbox, dry_run=True)
+    began = time.perf_counter()
     async with TopicReader(settings) as reader:
         offset_range = await _offset_range(reader, settings, request, now or datetime.now(UTC))
         record_filter = await RecordFilter.prepare(reader, settings, request)
-        passed = 0
         async for _, records, _ in read_offset_range(reader, offset_range):
             report.read += len(records)
             report.add(record_filter.apply(records, report.left_out))
-            passed += len(records)
             if on_progress:
-                on_progress(passed, offset_range.offsets)
+                on_progress(report.read, offset_range.offsets)
     report.seconds = time.perf_counter() - began
     return report
 
@@ -129,27 +125,27 @@ class RecordFilter:
     def apply(self, records: Sequence[ConsumerRecord], left_out: Counter[str]) -> list[ConsumerRecord]:
         """The records to send. Each check gets only the records that passed the one before."""
         topic, selection, newest = self.request.topic, self.request.selection, self.newest
-        taken = list(records)
+        chosen = list(records)
         if not selection.matches_all:
-            taken = _keep(taken, lambda record: selection.matches(record, topic), "not-selected", left_out)
+            chosen = _keep(chosen, lambda record: selection.matches(record, topic), "not-selected", left_out)
         if topic.retention is not Retention.COMPACT:  # a copy may be the only record of its key there
-            taken = _keep(taken, _is_original, "copy-of-an-earlier-replay", left_out)
+            chosen = _keep(chosen, _is_original, "copy-of-an-earlier-replay", left_out)
         if self.erasures.applies_to(topic):
-            taken = _keep(taken, lambda record: not self.erasures.covers(record, topic), "erased", left_out)
+            chosen = _keep(chosen, lambda record: not self.erasures.covers(record, topic), "erased", left_out)
         if newest is not None:
-            taken = _keep(
-                taken,
+            chosen = _keep(
+                chosen,
                 lambda record: newest.get(record.key or b"") == (record.partition, record.offset),
                 "older-than-the-newest-of-its-key",
                 left_out,
             )
-        return taken
+        return chosen
 
 
 def _keep(
-    records: list[ConsumerRecord], fits: Callable[[ConsumerRecord], bool], reason: str, left_out: Counter[str]
+    records: list[ConsumerRecord], is_kept: Callable[[ConsumerRecord], bool], reason: str, left_out: Counter[str]
 ) -> list[ConsumerRecord]:
-    kept = [record for record in records if fits(record)]
+    kept = [record for record in records if is_kept(record)]
     if len(kept) < len(records):
         left_out[reason] += len(records) - len(kept)
     return kept
@@ -212,7 +208,7 @@ class Replay:
         request = self._request
         report = ReplayReport(request.topic.name, request.into, request.target_sandbox, resumed=progress is not None)
         if progress:
-            arrived = await copies_since(reader, self._target, progress.targets, REPLAY_HEADER, progress.replay)
+            arrived = await copies_since(reader, self._target, progress.target_ends, REPLAY_HEADER, progress.replay)
         else:
             progress = await self._begin(reader)
         report.replay = progress.replay
@@ -225,8 +221,8 @@ class Replay:
 
     async def _begin(self, reader: TopicReader) -> ReplayProgress:
         offset_range = await _offset_range(reader, self._settings, self._request, self._now)
-        targets = await reader.end_offsets(await self._target_partitions(reader))
-        progress = ReplayProgress.begin(f"r-{uuid4().hex[:12]}", self._request.as_json(), offset_range, targets)
+        target_ends = await reader.end_offsets(await reader.partitions([self._target]))
+        progress = ReplayProgress.begin(f"r-{uuid4().hex[:12]}", self._request.as_json(), offset_range, target_ends)
         if self._request.into == "original":
             after: dict[str, AuditValue] = {
                 "replay": progress.replay,
@@ -240,9 +236,6 @@ class Replay:
         progress.save(self.path)
         return progress
 
-    async def _target_partitions(self, reader: TopicReader) -> list[TopicPartition]:
-        return await reader.partitions([self._target])
-
     async def _republish(
         self,
         reader: TopicReader,
@@ -254,13 +247,13 @@ class Replay:
         remaining = progress.remaining_range(name_on_kafka(self._request.topic.name, self._settings.sandbox))
         all_offsets = sum(end - progress.starts[number] for number, end in progress.ends.items())
         async for partition, records, reached in read_offset_range(reader, remaining):
-            for some in batches(records, self._rate_limit.batch_size):
-                chosen = record_filter.apply(some, progress.left_out)
+            for batch in batches(records, self._rate_limit.batch_size):
+                chosen = record_filter.apply(batch, progress.left_out)
                 report.add(chosen)
                 await self._send([record for record in chosen if location_of(record) not in arrived], progress)
-                progress.read += len(some)
+                progress.read += len(batch)
                 progress.sent += len(chosen)
-                progress.next[partition.partition] = some[-1].offset + 1
+                progress.next[partition.partition] = batch[-1].offset + 1
                 progress.save(self.path)
                 if self._on_progress:
                     self._on_progress(
@@ -281,8 +274,9 @@ class Replay:
             )
             for record in records
         ]
-        for place in await self._publisher.send_all(copies):
-            progress.targets[place.partition] = max(progress.targets.get(place.partition, 0), place.offset + 1)
+        ends = progress.target_ends
+        for location in await self._publisher.send_all(copies):
+            ends[location.partition] = max(ends.get(location.partition, 0), location.offset + 1)
 
 
 async def _offset_range(

@@ -17,7 +17,9 @@ from aiokafka import TopicPartition
 from savo_operations.replay.offset_ranges import OffsetRange
 from savo_runtime.errors import SavoError
 
-__all__ = ["AlreadyRunningError", "ReplayProgress", "exclusive_lock", "write_atomically"]
+__all__ = ["AlreadyRunningError", "ReplayProgress", "exclusive_lock", "read_progress", "write_atomically"]
+
+_EARLIER_KEYS = {"order": "request", "targets": "target_ends"}
 
 
 class AlreadyRunningError(SavoError):
@@ -28,12 +30,12 @@ class AlreadyRunningError(SavoError):
 class ReplayProgress:
     """State of one replay, saved after each acknowledged batch. Offsets are by partition number.
 
-    The names of the fields are the keys of the file.
+    The names of the fields are the keys of the file; `_EARLIER_KEYS` has those of earlier releases.
     """
 
     replay: str
     """Id of the replay."""
-    order: dict[str, Any]
+    request: dict[str, Any]
     """The request as JSON."""
     starts: dict[int, int]
     ends: dict[int, int]
@@ -41,7 +43,7 @@ class ReplayProgress:
     until_ms: int | None
     next: dict[int, int]
     """The offset to continue from."""
-    targets: dict[int, int] = field(default_factory=dict)
+    target_ends: dict[int, int] = field(default_factory=dict)
     """End offsets of the target's partitions when the last batch was acknowledged."""
     read: int = 0
     sent: int = 0
@@ -50,28 +52,28 @@ class ReplayProgress:
 
     @classmethod
     def begin(
-        cls, replay: str, order: dict[str, Any], offset_range: OffsetRange, targets: dict[TopicPartition, int]
+        cls, replay: str, request: dict[str, Any], offset_range: OffsetRange, target_ends: dict[TopicPartition, int]
     ) -> Self:
         """The state of a replay that has sent no record yet."""
         return cls(
             replay=replay,
-            order=order,
+            request=request,
             starts={partition.partition: start for partition, start in offset_range.starts.items()},
             ends={partition.partition: offset_range.ends[partition] for partition in offset_range.starts},
             since_ms=offset_range.since_ms,
             until_ms=offset_range.until_ms,
             next={partition.partition: start for partition, start in offset_range.starts.items()},
-            targets={partition.partition: end for partition, end in targets.items()},
+            target_ends={partition.partition: end for partition, end in target_ends.items()},
         )
 
     @classmethod
     def load(cls, path: Path) -> Self | None:
         """The state in the file; None without a file and after the replay has finished."""
         try:
-            found = json.loads(path.read_text())
+            found = read_progress(path)
         except FileNotFoundError:
             return None
-        for name in ("starts", "ends", "next", "targets"):
+        for name in ("starts", "ends", "next", "target_ends"):
             found[name] = {int(number): offset for number, offset in found[name].items()}
         found["left_out"] = Counter(found["left_out"])
         progress = cls(**found)
@@ -83,11 +85,16 @@ class ReplayProgress:
         def by_partition(offsets: dict[int, int]) -> dict[TopicPartition, int]:
             return {TopicPartition(topic, number): offset for number, offset in offsets.items()}
 
-        whole = OffsetRange(by_partition(self.starts), by_partition(self.ends), self.since_ms, self.until_ms)
-        return whole.remaining(by_partition(self.next))
+        requested = OffsetRange(by_partition(self.starts), by_partition(self.ends), self.since_ms, self.until_ms)
+        return requested.remaining(by_partition(self.next))
 
     def save(self, path: Path) -> None:
         write_atomically(path, vars(self))
+
+
+def read_progress(path: Path) -> dict[str, Any]:
+    """The content of a progress file, with the keys of this release. Raises `OSError` and `ValueError`."""
+    return {_EARLIER_KEYS.get(key, key): value for key, value in json.loads(path.read_text(encoding="utf-8")).items()}
 
 
 def write_atomically(path: Path, content: Any) -> None:

@@ -23,6 +23,7 @@ from confluent_kafka.admin import AdminClient
 from sqlalchemy import text
 
 from savo_contracts.topics import SERVICES
+from savo_operations.replay.replay_state import read_progress
 from savo_runtime.database import Database
 from savo_runtime.errors import DependencyDownError, FatalError, SavoError
 from savo_runtime.messaging.kafka.client_arguments import librdkafka_arguments
@@ -243,7 +244,7 @@ def _progress_files(settings: RuntimeSettings, name: str) -> list[Path]:
     found = []
     for path in (settings.data_dir / "replays").glob("*.json"):
         with suppress(OSError, ValueError, KeyError, TypeError):
-            if json.loads(path.read_text(encoding="utf-8"))["order"]["sandbox"] == name:
+            if read_progress(path)["request"]["sandbox"] == name:
                 found.append(path)
     return found
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from savo_contracts.scans import ScanErased
 from savo_contracts.topics import AUDIT_RECORDED, RECIPES_REQUESTED, RECIPES_SUGGESTED, ROLLOUT_CHANGED, SUBJECTS_ERASED
 from savo_contracts.users import SubjectErased
 from savo_operations.replay.replay import preview_replay
-from savo_operations.replay.replay_state import AlreadyRunningError, exclusive_lock
+from savo_operations.replay.replay_state import AlreadyRunningError, ReplayProgress, exclusive_lock
 from savo_operations.replay.requests import RefusedRequestError
 from savo_operations.replay.selection import Selection, parse_condition
 from savo_runtime.messaging.consuming.consumers import Consumers
@@ -112,12 +113,21 @@ async def test_a_crash_between_acknowledgement_and_saving_sends_no_record_twice(
     replay = stage.replay(stage.request())
     report = await replay.run()
     saved = json.loads(replay.path.read_text())
-    replay.path.write_text(
-        json.dumps({**saved, "next": saved["starts"], "targets": {}, "read": 0, "sent": 0, "finished": False})
-    )
+    unsaved = {"next": saved["starts"], "target_ends": {}, "read": 0, "sent": 0, "finished": False}
+    replay.path.write_text(json.dumps(saved | unsaved))
     again = await stage.replayed()
     assert (again.replay, again.resumed, again.sent) == (report.replay, True, 8)
     assert sorted(map(int, ids(await stage.records(RECIPES_REQUESTED.name, stage.sandbox)))) == list(range(8))
+
+
+def test_a_progress_file_of_an_earlier_release_is_continued(tmp_path: Path) -> None:
+    file = tmp_path / "replay.json"
+    offsets = {"starts": {"0": 0}, "ends": {"0": 9}, "next": {"0": 4}, "targets": {"0": 4}}
+    times = {"since_ms": None, "until_ms": None}
+    file.write_text(json.dumps({"replay": "r-1", "order": {"sandbox": "s"}, "left_out": {}} | offsets | times))
+    progress = ReplayProgress.load(file)
+    assert progress is not None
+    assert (progress.request, progress.target_ends, progress.next) == ({"sandbox": "s"}, {0: 4}, {0: 4})
 
 
 async def test_a_finished_request_that_is_repeated_is_a_new_replay(stage: Stage) -> None:
