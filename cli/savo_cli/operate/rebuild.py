@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import asdict
 from importlib.metadata import entry_points
 from typing import Annotated, Any
 
@@ -83,14 +82,13 @@ def _settings(definition: ServiceDefinition, kafka: str | None) -> RuntimeSettin
 
 
 def _document(outcome: RebuildReport, settings: RuntimeSettings, seconds: float, *, keep: bool) -> dict[str, Any]:
-    tables = [{**asdict(table), "equal": table.equal} for table in outcome.tables]
-    report = asdict(outcome) | {"tables": tables, "equal": outcome.equal, "seconds": round(seconds, 1)}
+    report = outcome.as_json() | {"seconds": round(seconds, 1)}
     return report | {"kept_at": rebuilt_tables_location(settings, outcome.service) if keep else None}
 
 
 def _print(report: dict[str, Any]) -> None:
     console = table_console()
-    table = Table("table", "live rows", "rebuilt rows", "carried over", "SHA-256 of the rows", "")
+    table = Table("table", "live rows", "rebuilt rows", "copied rows", "SHA-256 of the rows", "")
     for compared in report["tables"]:
         equal, live = compared["equal"], compared["live_sha256"][:12]
         state = Text("equal", "green") if equal else Text(f"{compared['differing']} rows differ", "red")

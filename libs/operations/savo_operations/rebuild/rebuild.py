@@ -16,7 +16,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -59,24 +59,30 @@ OnProgress = Callable[[int, int], None]
 
 @dataclass
 class RebuildReport:
-    """Result of a rebuild."""
+    """Result of a rebuild. In JSON: `savo rebuild --json`, whose keys are those of its first release."""
 
     service: str
     records: int = 0
     """Events applied."""
-    passed_over: int = 0
+    undecodable: int = 0
     """Records that cannot be decoded; the service moved them to its dead letters."""
-    carried: dict[str, int] = field(default_factory=dict)
+    copied_rows: dict[str, int] = field(default_factory=dict)
     """Rows of each table that no event describes (any more), copied unchanged."""
     tables: list[TableComparison] = field(default_factory=list)
     """Comparison of each table, before anything was applied."""
-    left: dict[str, str] = field(default_factory=dict)
+    not_rebuilt: dict[str, str] = field(default_factory=dict)
     """Tables and columns that stay unchanged → the reason."""
     applied: bool = False
 
     @property
     def equal(self) -> bool:
         return all(table.equal for table in self.tables)
+
+    def as_json(self) -> dict[str, Any]:
+        counts = {"records": self.records, "passed_over": self.undecodable, "carried": self.copied_rows}
+        tables = [{**asdict(table), "equal": table.equal} for table in self.tables]
+        unchanged = {"left": self.not_rebuilt, "applied": self.applied, "equal": self.equal}
+        return {"service": self.service, **counts, "tables": tables, **unchanged}
 
 
 def projection_of(definition: ServiceDefinition) -> Projection:
@@ -102,16 +108,16 @@ async def rebuild(
     live tables are unchanged then.
     """
     projection = projection_of(definition)
-    report = RebuildReport(definition.name, left=dict(projection.not_rebuilt))
-    live, store, clock = Database.open(settings, definition.name), open_store(settings), RecordClock()
+    report = RebuildReport(definition.name, not_rebuilt=dict(projection.not_rebuilt))
+    live_database, store, clock = Database.open(settings, definition.name), open_store(settings), RecordClock()
     try:
-        await migrate(live, definition.migrations)
+        await migrate(live_database, definition.migrations)
         async with (
-            _empty_database(settings, definition, keep=keep) as fresh,
+            _empty_database(settings, definition, keep=keep) as rebuilt_database,
             open_ordered_reader(settings, projection.topics) as reader,
         ):
-            fold = projection.fold(settings, silent_runtime(settings, definition.name, fresh, store, clock))
-            run = _RebuildRun(projection, fold, clock, live, fresh, reader, report)
+            fold = projection.fold(settings, silent_runtime(settings, definition.name, rebuilt_database, store, clock))
+            run = _RebuildRun(projection, fold, clock, live_database, rebuilt_database, reader, report)
             run.on_progress = on_progress
             await run.copy_rows()
             await run.catch_up()
@@ -121,7 +127,7 @@ async def rebuild(
                 report.applied = True
     finally:
         await store.close()
-        await live.close()
+        await live_database.close()
     return report
 
 
@@ -169,14 +175,14 @@ class _RebuildRun:
         projection: Projection,
         fold: Fold,
         clock: RecordClock,
-        live: Database,
-        fresh: Database,
+        live_database: Database,
+        rebuilt_database: Database,
         reader: OrderedReader,
         report: RebuildReport,
     ) -> None:
         self.projection = projection
-        self.live = live
-        self.fresh = fresh
+        self.live_database = live_database
+        self.rebuilt_database = rebuilt_database
         self.reader = reader
         self.report = report
         self.on_progress: OnProgress = lambda _done, _total: None
@@ -200,7 +206,7 @@ class _RebuildRun:
             done += 1
             self.on_progress(done, total)
         self.on_progress(total, total)
-        async with self.fresh.session() as session:
+        async with self.rebuilt_database.session() as session:
             await self._fold.finish(session)
 
     async def compare_repeatedly(self, comparisons: int) -> None:
@@ -213,15 +219,15 @@ class _RebuildRun:
 
     async def replace_live_rows(self) -> None:
         """Locks the live tables, applies the events since, and copies the rebuilt rows, in one transaction."""
-        async with self.live.session() as live:
+        async with self.live_database.session() as live:
             await self._lock(live)
             await self.catch_up()
-            async with self.fresh.session(read_only=True) as fresh:
+            async with self.rebuilt_database.session(read_only=True) as rebuilt:
                 for table in self.projection.tables:
                     await (
-                        _replace_rows(table, live, fresh)
+                        _replace_rows(table, live, rebuilt)
                         if table.rows_from_topics
-                        else _correct_rows(table, live, fresh)
+                        else _correct_rows(table, live, rebuilt)
                     )
 
     async def _apply(self, record: ConsumerRecord) -> None:
@@ -231,7 +237,7 @@ class _RebuildRun:
         try:
             envelope = decode(subscription.topic, record)
         except InvalidMessageError:
-            self.report.passed_over += 1
+            self.report.undecodable += 1
             return
         assert envelope.record is not None
         self._clock.now = envelope.record.at
@@ -240,23 +246,23 @@ class _RebuildRun:
 
     async def _compare(self) -> None:
         # The snapshot comes before the end offsets, so the topics hold everything that the snapshot contains.
-        async with self.live.session(read_only=True) as live:
+        async with self.live_database.session(read_only=True) as live:
             await _take_snapshot(live)
             await self.catch_up()
-            async with self.fresh.session(read_only=True) as fresh:
-                self.report.tables = [await compare_tables(table, live, fresh) for table in self.projection.tables]
+            async with self.rebuilt_database.session(read_only=True) as rebuilt:
+                self.report.tables = [await compare_tables(table, live, rebuilt) for table in self.projection.tables]
 
     async def _lock(self, live: AsyncSession) -> None:
-        if not self.live.is_sqlite:  # a write transaction locks the whole SQLite file
+        if not self.live_database.is_sqlite:  # a write transaction locks the whole SQLite file
             names = ", ".join(f'"{table.name}"' for table in self.projection.tables)
             await live.execute(text(f"LOCK TABLE {names} IN EXCLUSIVE MODE"))
 
     async def _copy(self, table: ProjectedTable, retained_since: datetime | None) -> None:
         """Copies seed rows, and rows that the topics do not hold (any more)."""
-        carried = 0
-        async with self.fresh.session() as fresh:
-            await fresh.execute(delete(table.table))  # a migration may have inserted a row
-        async with self.live.session(read_only=True) as live:
+        copied = 0
+        async with self.rebuilt_database.session() as rebuilt:
+            await rebuilt.execute(delete(table.table))  # a migration may have inserted a row
+        async with self.live_database.session(read_only=True) as live:
             async for rows in row_batches(table, live):
                 kept = await self._are_kept(table, live, rows, retained_since)
                 copies = [
@@ -264,12 +270,12 @@ class _RebuildRun:
                     for row, is_kept in zip(rows, kept, strict=True)
                     if is_kept or table.seed is not None
                 ]
-                carried += sum(kept)
+                copied += sum(kept)
                 if copies:
-                    async with self.fresh.session() as fresh:
-                        await fresh.execute(insert(table.table), copies)
-        if carried:
-            self.report.carried[table.name] = carried
+                    async with self.rebuilt_database.session() as rebuilt:
+                        await rebuilt.execute(insert(table.table), copies)
+        if copied:
+            self.report.copied_rows[table.name] = copied
 
     async def _are_kept(
         self, table: ProjectedTable, live: AsyncSession, rows: Any, retained_since: datetime | None
@@ -301,20 +307,20 @@ async def _take_snapshot(live: AsyncSession) -> None:
     await live.execute(text("SELECT count(*) FROM alembic_version"))
 
 
-async def _replace_rows(table: ProjectedTable, live: AsyncSession, fresh: AsyncSession) -> None:
+async def _replace_rows(table: ProjectedTable, live: AsyncSession, rebuilt: AsyncSession) -> None:
     await live.execute(delete(table.table))
-    async for rows in row_batches(table, fresh):
+    async for rows in row_batches(table, rebuilt):
         await live.execute(insert(table.table), [dict(row) for row in rows])
 
 
-async def _correct_rows(table: ProjectedTable, live: AsyncSession, fresh: AsyncSession) -> None:
+async def _correct_rows(table: ProjectedTable, live: AsyncSession, rebuilt: AsyncSession) -> None:
     """Updates the live rows that differ from their rebuilt row."""
     async for rows in row_batches(table, live):
-        rebuilt_rows = await rows_by_key(table, fresh, rows)
+        rebuilt_rows = await rows_by_key(table, rebuilt, rows)
         for row in rows:
-            rebuilt = rebuilt_rows.get(key_of(table, row))
-            if rebuilt is not None and not rows_equal(table, row, rebuilt):
-                values = {name: rebuilt[name] for name in rebuilt if _is_corrected(table, row, name)}
+            rebuilt_row = rebuilt_rows.get(key_of(table, row))
+            if rebuilt_row is not None and not rows_equal(table, row, rebuilt_row):
+                values = {name: rebuilt_row[name] for name in rebuilt_row if _is_corrected(table, row, name)}
                 where = [table.table.c[name] == row[name] for name in table.key_columns]
                 await live.execute(update(table.table).where(*where).values(values))
 
