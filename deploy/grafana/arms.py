@@ -86,16 +86,16 @@ def _references(measure: Measure) -> dict[str, str]:
 
 def _by_arm(measure: Measure, panel: measures.Panel, span: str) -> dict[str, str]:
     match measure.statistic, panel.source:
-        case Mean(), Ratio(part, whole):
-            return {_ARM: _ratio(increase_of(part, span, "assigned_arm"), increase_of(whole, span, "assigned_arm"))}
+        case Mean(), Ratio(numerator, denominator):
+            return {_ARM: _ratio(*(increase_of(counter, span, "assigned_arm") for counter in (numerator, denominator)))}
         case Quantile(percent), Durations(metric, where):
             return {_ARM: quantile(percent / 100, metric, span, "assigned_arm", where)}
     raise TypeError(f"{measure.name}: {panel.source} does not show {measure.statistic}")
 
 
-def _ratio(part: str, whole: str) -> str:
-    """A counter with labels is absent before its first increment, so an absent part counts as 0."""
-    return f"({part} or {whole} * 0) / {whole}"
+def _ratio(numerator: str, denominator: str) -> str:
+    """A counter with labels is absent before its first increment, so an absent numerator counts as 0."""
+    return f"({numerator} or {denominator} * 0) / {denominator}"
 
 
 def _answers() -> list[Panel]:

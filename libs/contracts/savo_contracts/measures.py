@@ -94,8 +94,8 @@ class Quantile:
 class Ratio:
     """Increase of one Prometheus counter ÷ increase of another. Both selectors include their label matchers."""
 
-    part: str
-    whole: str
+    numerator: str
+    denominator: str
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ class Topic(Generic[E]):
     retention: Retention = Retention.MONTH
     planned: bool = False
     """Whether the topic is unused so far: no service publishes its events yet. `tests/house/` checks the flag."""
-    hop: str | None = None
+    trace_label: str | None = None
     """Name of its publication in `savo trace`; None when the event is not about a scan."""
 
     def dead_letters(self, service: str) -> str:
@@ -61,7 +61,7 @@ def _topic(
     partitions: int = 24,
     retention: Retention = Retention.MONTH,
     planned: bool = False,
-    hop: str | None = None,
+    trace_label: str | None = None,
 ) -> Topic[E]:
     def key_of(message: E) -> str:
         return str(getattr(message, key))
@@ -76,27 +76,27 @@ def _topic(
         partitions,
         retention,
         planned,
-        hop,
+        trace_label,
     )
 
 
 COMPACT, FOREVER = Retention.COMPACT, Retention.FOREVER
 
 # fmt: off
-SCANS_REQUESTED = _topic("scans.requested", ScanRequested, "scan_id", "gateway", "vision", hop="published")
-SCANS_COMPLETED = _topic("scans.completed", ScanCompleted, "scan_id", "vision", "gateway rollout", hop="stored")
-SCANS_FAILED    = _topic("scans.failed", ScanFailed, "scan_id", "vision", "gateway rollout", hop="failed")
+SCANS_REQUESTED = _topic("scans.requested", ScanRequested, "scan_id", "gateway", "vision", trace_label="published")
+SCANS_COMPLETED = _topic("scans.completed", ScanCompleted, "scan_id", "vision", "gateway rollout", trace_label="stored")
+SCANS_FAILED    = _topic("scans.failed", ScanFailed, "scan_id", "vision", "gateway rollout", trace_label="failed")
 SCANS_CONFIRMED = _topic("scans.confirmed", ScanConfirmed, "scan_id", "gateway", "collector rollout",
-                         retention=COMPACT, hop="confirmation published")
+                         retention=COMPACT, trace_label="confirmation published")
 SCANS_ERASED    = _topic("scans.erased", ScanErased, "scan_id", "gateway", "vision collector rollout reasoning",
-                         retention=FOREVER, hop="erased", planned=True)
+                         retention=FOREVER, trace_label="erased", planned=True)
 
 SAMPLES_STORED   = _topic("samples.stored", SampleStored, "sha256", "collector", "gateway trainer",
-                          partitions=12, retention=FOREVER, hop="sampled")
+                          partitions=12, retention=FOREVER, trace_label="sampled")
 SAMPLES_REJECTED = _topic("samples.rejected", SampleRejected, "sha256", "collector", "gateway",
-                          partitions=12, retention=FOREVER, hop="refused as a sample")
+                          partitions=12, retention=FOREVER, trace_label="refused as a sample")
 SAMPLES_ERASED   = _topic("samples.erased", SampleErased, "sha256", "collector", "gateway trainer",
-                          partitions=12, retention=FOREVER, hop="sample erased")
+                          partitions=12, retention=FOREVER, trace_label="sample erased")
 
 TRAINING_THRESHOLD_REACHED = _topic("training.threshold-reached", TrainingThresholdReached, "dataset",
                                     "collector", "trainer", partitions=1, retention=FOREVER)
@@ -111,9 +111,9 @@ ROLLOUT_CHANGED   = _topic("rollout.changed", RolloutChanged, "target", "rollout
                            partitions=1, retention=COMPACT)
 
 RECIPES_REQUESTED = _topic("recipes.requested", RecipesRequested, "recipe_id", "gateway", "reasoning",
-                           partitions=6, hop="recipes asked", planned=True)
+                           partitions=6, trace_label="recipes asked", planned=True)
 RECIPES_SUGGESTED = _topic("recipes.suggested", RecipesSuggested, "recipe_id", "reasoning", "gateway",
-                           partitions=6, hop="recipes suggested", planned=True)
+                           partitions=6, trace_label="recipes suggested", planned=True)
 
 SUBJECTS_ERASED = _topic("subjects.erased", SubjectErased, "subject", "gateway", "vision collector rollout reasoning",
                          partitions=6, retention=COMPACT, planned=True)

@@ -165,7 +165,7 @@ def test_asyncapi_and_the_flow_mark_planned_topics() -> None:
 
 @every_topic
 def test_every_topic_about_a_scan_has_a_name_in_traces(topic: Topic[Any]) -> None:
-    assert (topic.hop is not None) == ("scan_id" in topic.event.model_fields)
+    assert (topic.trace_label is not None) == ("scan_id" in topic.event.model_fields)
 
 
 def test_events_are_frozen() -> None:

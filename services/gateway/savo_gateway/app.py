@@ -135,7 +135,7 @@ class Components:
 def _subscriptions(components: Components) -> list[Subscription]:
     """All subscriptions; those of scans' events also record each position."""
     table = handlers.subscriptions(components.finish, components.figures, components.audit_log)
-    return [components.positions.wrap(entry) if entry.topic.hop else entry for entry in table]
+    return [components.positions.wrap(entry) if entry.topic.trace_label else entry for entry in table]
 
 
 def _http(settings: GatewaySettings, runtime: Runtime, components: Components) -> ASGIApp:

@@ -12,7 +12,7 @@ from savo_gateway.scans.status_summary import summarize
 
 __all__ = ["trace_of"]
 
-_HOPS = {topic.name: topic.hop for topic in TOPICS if topic.hop}
+_HOPS = {topic.name: topic.trace_label for topic in TOPICS if topic.trace_label}
 """The hop that ends when an event is published, by topic. Vision publishes a result as soon as it is stored."""
 
 
