@@ -26,9 +26,9 @@ from savo_runtime.errors import DependencyDownError
 
 @dataclass
 class Attempts:
-    """Attempts of `seconds` each. They raise `faults` in turn and repeat the last one; None is a success."""
+    """Attempts of `seconds` each. They raise `errors` in turn and repeat the last one; None is a success."""
 
-    faults: list[Exception | None]
+    errors: list[Exception | None]
     seconds: float = 0.0
     began: list[float] = field(default_factory=list)
     """Start of each attempt, on the loop's clock."""
@@ -38,10 +38,10 @@ class Attempts:
     async def __call__(self, seconds: float) -> str:
         self.began.append(asyncio.get_running_loop().time())
         self.given.append(seconds)
-        fault = self.faults.pop(0) if len(self.faults) > 1 else self.faults[0]
+        error = self.errors.pop(0) if len(self.errors) > 1 else self.errors[0]
         await asyncio.sleep(self.seconds)
-        if fault:
-            raise fault
+        if error:
+            raise error
         return "an answer"
 
     @property
@@ -168,8 +168,8 @@ def test_an_error_that_only_the_operator_can_fix_is_not_retried_and_opens_no_bre
 
 def test_a_refusal_counts_as_a_working_provider() -> None:
     breaker = Breaker("google", failure_threshold=2)
-    for fault in (unavailable(), ProviderRefusedError("google", "declined the photo"), unavailable()):
-        assert outcome_of(lambda fault=fault: calls(breaker, attempts=1).run(Attempts([fault]))) is fault  # type: ignore[misc]
+    for error in (unavailable(), ProviderRefusedError("google", "declined the photo"), unavailable()):
+        assert outcome_of(lambda error=error: calls(breaker, attempts=1).run(Attempts([error]))) is error  # type: ignore[misc]
     breaker.before_call()
 
 

@@ -37,7 +37,7 @@ def at(position: int, end: int, partition: int = 0) -> GroupPosition:
 
 
 def stuck(timer: StuckTimer, *positions: GroupPosition) -> float:
-    return timer.note(positions)[TOPIC, GROUP]
+    return timer.update(positions)[TOPIC, GROUP]
 
 
 def test_a_stuck_partition_counts_although_the_others_move() -> None:

@@ -53,12 +53,12 @@ def test_back_off_delays_grow_to_a_maximum_with_jitter() -> None:
 def test_fifty_consecutive_failures_reach_the_cap_and_a_success_resets_them() -> None:
     cap = DeadLetterCap()
     for _ in range(49):
-        cap.note(failed=True)
-    cap.note(failed=False)
-    cap.note(failed=True)
+        cap.record(failed=True)
+    cap.record(failed=False)
+    cap.record(failed=True)
     assert not cap.reached
     for _ in range(49):
-        cap.note(failed=True)
+        cap.record(failed=True)
     assert cap.reached
 
 
@@ -66,5 +66,5 @@ def test_fifty_consecutive_failures_reach_the_cap_and_a_success_resets_them() ->
 def test_thirty_percent_of_the_last_two_hundred_records_reach_the_cap(every: int, *, reached: bool) -> None:
     cap = DeadLetterCap()
     for number in range(200):
-        cap.note(failed=number % every == 0)
+        cap.record(failed=number % every == 0)
     assert cap.reached is reached

@@ -13,7 +13,7 @@ from savo_contracts.recipes import RecipesRequested
 from savo_contracts.topics import RECIPES_REQUESTED
 from savo_runtime.messaging.consuming.dead_letters import DeadLetters
 from savo_runtime.messaging.consuming.deliveries import ONLY_KIND
-from savo_runtime.messaging.consuming.readiness import Progress, UnhealthyError
+from savo_runtime.messaging.consuming.readiness import ConsumerReadiness, UnhealthyError
 from savo_runtime.messaging.consuming.subscriptions import bind, consumes
 from savo_runtime.messaging.consuming.topic_consumer import TopicConsumer
 from savo_runtime.messaging.publishing.publisher import Publisher
@@ -75,83 +75,85 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture
-def progress(topic_consumer: TopicConsumer, clock: ManualClock) -> Progress:
-    return Progress([topic_consumer], clock=clock)
+def readiness(topic_consumer: TopicConsumer, clock: ManualClock) -> ConsumerReadiness:
+    return ConsumerReadiness([topic_consumer], clock=clock)
 
 
-def pass_time(progress: Progress, clock: ManualClock, seconds: int, position: int, lag: int) -> None:
+def pass_time(readiness: ConsumerReadiness, clock: ManualClock, seconds: int, position: int, lag: int) -> None:
     for _ in range(seconds // 2):
         clock.now += 2
-        progress.note(GROUP, {P0: position}, lag)
+        readiness.update(GROUP, {P0: position}, lag)
 
 
 async def test_readiness_turns_red_when_pending_records_do_not_move_for_thirty_seconds(
-    progress: Progress, clock: ManualClock
+    readiness: ConsumerReadiness, clock: ManualClock
 ) -> None:
-    pass_time(progress, clock, 30, position=5, lag=3)
-    progress.check()
-    pass_time(progress, clock, 4, position=5, lag=3)
+    pass_time(readiness, clock, 30, position=5, lag=3)
+    readiness.check()
+    pass_time(readiness, clock, 4, position=5, lag=3)
     with pytest.raises(UnhealthyError, match=r"3 records wait on recipes\.requested and none was done for 32 s"):
-        progress.check()
-    progress.note(GROUP, {P0: 6}, 2)
-    progress.check()
+        readiness.check()
+    readiness.update(GROUP, {P0: 6}, 2)
+    readiness.check()
 
 
-async def test_an_idle_consumer_stays_ready(progress: Progress, clock: ManualClock) -> None:
-    pass_time(progress, clock, 600, position=5, lag=0)
-    progress.check()
+async def test_an_idle_consumer_stays_ready(readiness: ConsumerReadiness, clock: ManualClock) -> None:
+    pass_time(readiness, clock, 600, position=5, lag=0)
+    readiness.check()
 
 
-async def test_a_slow_consumer_with_progress_is_ready(progress: Progress, clock: ManualClock) -> None:
+async def test_a_slow_consumer_with_progress_is_ready(readiness: ConsumerReadiness, clock: ManualClock) -> None:
     for position in range(10):
-        pass_time(progress, clock, 28, position=position, lag=1000)
-    progress.check()
+        pass_time(readiness, clock, 28, position=position, lag=1000)
+    readiness.check()
 
 
 async def test_a_dependency_that_is_down_is_named_when_readiness_turns_red(
-    progress: Progress, topic_consumer: TopicConsumer, clock: ManualClock
+    readiness: ConsumerReadiness, topic_consumer: TopicConsumer, clock: ManualClock
 ) -> None:
     topic_consumer.policy.pauses[ONLY_KIND].begin("database is down: refused")
-    pass_time(progress, clock, 10, position=5, lag=3)
-    progress.check()
-    pass_time(progress, clock, 30, position=5, lag=3)
+    pass_time(readiness, clock, 10, position=5, lag=3)
+    readiness.check()
+    pass_time(readiness, clock, 30, position=5, lag=3)
     with pytest.raises(UnhealthyError, match="database is down: refused"):
-        progress.check()
+        readiness.check()
 
 
-async def test_readiness_turns_red_at_the_dead_letter_cap(progress: Progress, topic_consumer: TopicConsumer) -> None:
+async def test_readiness_turns_red_at_the_dead_letter_cap(
+    readiness: ConsumerReadiness, topic_consumer: TopicConsumer
+) -> None:
     topic_consumer.policy.cap.begin("dead-letter cap reached")
     with pytest.raises(UnhealthyError, match="dead-letter cap reached"):
-        progress.check()
+        readiness.check()
 
 
-async def test_readiness_turns_red_when_kafka_does_not_answer(progress: Progress, clock: ManualClock) -> None:
+async def test_readiness_turns_red_when_kafka_does_not_answer(readiness: ConsumerReadiness, clock: ManualClock) -> None:
     clock.now = 11
     with pytest.raises(UnhealthyError, match="Kafka has not answered"):
-        progress.check()
+        readiness.check()
 
 
 async def test_start_offsets_are_requested_once_for_each_assignment(
-    progress: Progress, topic_consumer: TopicConsumer
+    readiness: ConsumerReadiness, topic_consumer: TopicConsumer
 ) -> None:
     consumer = FakeConsumer(P0, P1)
     topic_consumer.subscriber = cast("Any", SimpleNamespace(consumer=consumer))
     await topic_consumer.parallel.on_partitions_assigned([P0, P1])
     for _ in range(3):
-        await progress.sample(topic_consumer)
+        await readiness.sample(topic_consumer)
     assert sorted(consumer.calls) == ["committed 0", "committed 1"]
-    assert progress._observations[GROUP].lag == (9 - 5) + (9 - 2)
+    assert readiness._observations[GROUP].lag == (9 - 5) + (9 - 2)
     await topic_consumer.parallel.on_partitions_revoked([P1])
     await topic_consumer.parallel.on_partitions_assigned([P0, P1])
-    await progress.sample(topic_consumer)
+    await readiness.sample(topic_consumer)
     assert Counter(consumer.calls) == {"committed 0": 2, "committed 1": 2}
 
 
 async def test_a_member_without_partitions_requests_the_committed_offsets_every_time(
-    progress: Progress, topic_consumer: TopicConsumer
+    readiness: ConsumerReadiness, topic_consumer: TopicConsumer
 ) -> None:
     consumer = FakeConsumer()
     topic_consumer.subscriber = cast("Any", SimpleNamespace(consumer=consumer))
     for _ in range(2):
-        await progress.sample(topic_consumer)
+        await readiness.sample(topic_consumer)
     assert Counter(consumer.calls) == {"committed 0": 2, "committed 1": 2}

@@ -19,13 +19,13 @@ class ErasedSubjects:
 
     def __init__(self) -> None:
         self.applied: list[str] = []
-        self.fault: Exception | None = None
+        self.error: Exception | None = None
 
     def snapshot(self) -> Snapshot:
         @consumes(SUBJECTS_ERASED)
         async def on_erased(event: SubjectErased) -> None:
-            if self.fault:
-                raise self.fault
+            if self.error:
+                raise self.error
             self.applied.append(event.subject)
 
         return read_snapshot(on_erased)
@@ -51,12 +51,12 @@ async def test_each_replica_reads_all_records_and_follows_new_ones(bench: Bench)
 async def test_a_replica_is_ready_only_after_it_has_read_the_topic_to_its_end(bench: Bench) -> None:
     await bench.publish(erased("a"))
     erasures = ErasedSubjects()
-    erasures.fault = DependencyDownError("database", "away")
+    erasures.error = DependencyDownError("database", "away")
     consumers = await bench.consume(snapshots=[erasures.snapshot()])
     await asyncio.sleep(0.3)
     with pytest.raises(UnhealthyError, match=r"snapshot of subjects\.erased is still being read"):
         await consumers.check()
-    erasures.fault = None
+    erasures.error = None
     await eventually(consumers._snapshots[0].caught_up.is_set)
     await consumers.check()
     assert erasures.applied == ["a"]
@@ -80,11 +80,11 @@ async def test_unreadable_records_and_tombstones_are_skipped(bench: Bench) -> No
 
 async def test_invalid_records_are_skipped_and_a_fatal_error_stops_the_service(bench: Bench) -> None:
     erasures = ErasedSubjects()
-    erasures.fault = InvalidMessageError("impossible")
+    erasures.error = InvalidMessageError("impossible")
     await bench.publish(erased("a"))
     consumers = await bench.consume(snapshots=[erasures.snapshot()])
     await eventually(consumers._snapshots[0].caught_up.is_set)
-    erasures.fault = FatalError("cannot go on")
+    erasures.error = FatalError("cannot go on")
     await bench.publish(erased("b"))
     await asyncio.wait_for(consumers.fatal.wait(), TIMEOUT)
-    assert consumers.error is erasures.fault
+    assert consumers.error is erasures.error

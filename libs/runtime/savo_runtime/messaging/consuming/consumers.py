@@ -15,7 +15,7 @@ from faststream.kafka import KafkaBroker
 from savo_runtime.errors import DependencyDownError, FatalError
 from savo_runtime.messaging.consuming.dead_letters import DeadLetters
 from savo_runtime.messaging.consuming.policy import PolicyLimits
-from savo_runtime.messaging.consuming.readiness import Progress, UnhealthyError
+from savo_runtime.messaging.consuming.readiness import ConsumerReadiness, UnhealthyError
 from savo_runtime.messaging.consuming.snapshots import SnapshotReader
 from savo_runtime.messaging.consuming.subscriptions import Snapshot, Subscription
 from savo_runtime.messaging.consuming.topic_consumer import TopicConsumer
@@ -65,7 +65,7 @@ class Consumers:
         self._snapshots = [SnapshotReader(settings, snapshot, self._fail) for snapshot in snapshots]
         self._broker: KafkaBroker | None = None
         self._topic_consumers: list[TopicConsumer] = []
-        self._progress = Progress([])
+        self._readiness = ConsumerReadiness([])
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -80,8 +80,8 @@ class Consumers:
         except TimeoutError as error:
             await self.stop()
             raise self._no_answer() from error
-        self._progress = Progress(self._topic_consumers)
-        for work in (self._progress.run(), *(snapshot.run() for snapshot in self._snapshots)):
+        self._readiness = ConsumerReadiness(self._topic_consumers)
+        for work in (self._readiness.run(), *(snapshot.run() for snapshot in self._snapshots)):
             self._tasks.append(asyncio.create_task(self._guard(work)))
 
     async def stop(self) -> None:
@@ -103,7 +103,7 @@ class Consumers:
         behind = [snapshot.topic.name for snapshot in self._snapshots if not snapshot.caught_up.is_set()]
         if behind:
             raise UnhealthyError(f"snapshot of {', '.join(behind)} is still being read")
-        self._progress.check()
+        self._readiness.check()
 
     async def _make_topics(self) -> None:
         await ensure_topics(self._settings)

@@ -30,7 +30,7 @@ class DeadLetterCap:
     def __post_init__(self) -> None:
         self._failures = deque(maxlen=self.window)
 
-    def note(self, *, failed: bool) -> None:
+    def record(self, *, failed: bool) -> None:
         self._failures.append(failed)
         self._run = self._run + 1 if failed else 0
 
@@ -50,11 +50,11 @@ class DeadLetterCaps:
         self._new_cap = partial(DeadLetterCap, consecutive, share, window)
         self._caps: dict[TopicPartition | None, DeadLetterCap] = {}
 
-    def note(self, partition: TopicPartition, *, failed: bool) -> bool:
+    def record(self, partition: TopicPartition, *, failed: bool) -> bool:
         """Count a record; True when a cap that it counts for is reached."""
         caps = [self._caps.setdefault(scope, self._new_cap()) for scope in (partition, None)]
         for cap in caps:
-            cap.note(failed=failed)
+            cap.record(failed=failed)
         return any(cap.reached for cap in caps)
 
     def clear(self) -> None:

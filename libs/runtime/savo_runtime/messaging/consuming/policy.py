@@ -250,7 +250,7 @@ class RecordPolicy:
     # ── outcome ─────────────────────────────────────────────────────────────
 
     def _note_success(self, delivery: Delivery, *, is_probe: bool) -> None:
-        self._caps.note(delivery.window.partition, failed=False)
+        self._caps.record(delivery.window.partition, failed=False)
         if is_probe:
             self._caps.clear()
             self.cap.end()
@@ -261,6 +261,6 @@ class RecordPolicy:
         await self._until_acknowledged(
             delivery, lambda: self._dead_letters.publish(topic, record, cause, failure.attempts)
         )
-        if self._caps.note(delivery.window.partition, failed=True):
+        if self._caps.record(delivery.window.partition, failed=True):
             place = f"{topic.name}, partition {record.partition}"
             self.cap.begin(f"dead-letter cap reached on {place}: the last reason was {reason_of(cause)}")

@@ -1,4 +1,4 @@
-"""Consumer progress: the readiness check of this process's own consumers. `kafka/lag.py` exports the lag of groups.
+"""Readiness check of this process's own consumers, by their progress. `kafka/lag.py` exports the lag of groups.
 
 Not ready when records are pending and no position has moved for 30 s, when Kafka has not answered for 10 s, or when the
 dead-letter cap is reached. Ready when idle. A consumer can be stuck while all its client calls succeed
@@ -19,7 +19,7 @@ from aiokafka.errors import IllegalStateError, KafkaError
 from savo_runtime.messaging.consuming.topic_consumer import TopicConsumer
 from savo_runtime.timing.recurring import repeat
 
-__all__ = ["Progress", "UnhealthyError"]
+__all__ = ["ConsumerReadiness", "UnhealthyError"]
 
 log = structlog.get_logger()
 
@@ -47,7 +47,7 @@ class _Observation:
     commits there."""
 
 
-class Progress:
+class ConsumerReadiness:
     """Samples each consumer every two seconds. `clock` is monotonic, in seconds."""
 
     def __init__(
@@ -73,7 +73,7 @@ class Progress:
             if problem := self._problem(topic_consumer, self._observations[topic_consumer.group]):
                 raise UnhealthyError(problem)
 
-    def note(self, group: str, positions: dict[TopicPartition, int], lag: int) -> None:
+    def update(self, group: str, positions: dict[TopicPartition, int], lag: int) -> None:
         """Record the current positions of a group's consumer and its lag (number of pending records)."""
         last, now = self._observations[group], self._clock()
         if lag == 0 or positions != last.positions:
@@ -116,7 +116,7 @@ class Progress:
             last.assignment, last.starts = topic_consumer.parallel.assignments, {}
         positions = await _positions(consumer, partitions, topic_consumer.parallel.positions(), last.starts)
         lag = sum(max(0, ends[partition] - position) for partition, position in positions.items())
-        self.note(topic_consumer.group, positions, lag)
+        self.update(topic_consumer.group, positions, lag)
 
 
 async def _positions(

@@ -128,8 +128,11 @@ class StuckTimer:
         self._clock = clock
         self._since: dict[tuple[str, int], tuple[int, float]] = {}
 
-    def note(self, positions: Iterable[GroupPosition]) -> dict[tuple[str, str], float]:
-        """(topic, group) → seconds of its worst partition; 0 where every position moves or no record is pending."""
+    def update(self, positions: Iterable[GroupPosition]) -> dict[tuple[str, str], float]:
+        """Record the positions. Returns the seconds of the worst partition by (topic, group).
+
+        They are 0 where every position moves or no record is pending.
+        """
         now = self._clock()
         worst: dict[tuple[str, str], float] = defaultdict(float)
         for current in positions:
@@ -178,7 +181,7 @@ class LagExporter:
         lags: dict[tuple[str, str], int] = defaultdict(int)
         for position in positions:
             lags[position.topic, position.group] += position.lag
-        stuck = self._timer.note(positions)
+        stuck = self._timer.update(positions)
         for (topic, group), lag in lags.items():
             CONSUMER_LAG.labels(topic, group).set(lag)
             CONSUMER_STUCK.labels(topic, group).set(stuck[topic, group])
