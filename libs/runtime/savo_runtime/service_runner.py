@@ -44,6 +44,7 @@ log = structlog.get_logger()
 
 STOP_SECONDS = 18.0
 FLUSH_SECONDS = 2.0
+COUNT_SECONDS = 1.0
 DATABASE_WAIT_SECONDS = 60.0
 """Longest wait for a database that is still starting."""
 STEADY_SECONDS = 60.0
@@ -220,11 +221,11 @@ class RunningService:
                 crash = error
             attempt = 1 if clock() - began > STEADY_SECONDS else attempt + 1
             delay = self._backoff.delay(attempt)
-            facts = {"worker": worker.name, "restart_in_seconds": round(delay, 1)}
+            seconds = round(delay, 1)
             if crash:
-                log.error("worker.crashed", **facts, exc_info=crash)
+                log.error("worker.crashed", worker=worker.name, restart_in_seconds=seconds, exc_info=crash)
             else:
-                log.warning("worker.ended_unexpectedly", **facts)
+                log.warning("worker.ended_unexpectedly", worker=worker.name, restart_in_seconds=seconds)
             await asyncio.sleep(delay)
 
     async def _watch(self, consumers: Consumers) -> None:
@@ -244,7 +245,16 @@ class RunningService:
                 while await relay.relay_once():
                     continue
         except (SavoError, TimeoutError) as error:
-            log.warning("outbox.unsent_at_stop", error=str(error) or "no answer")
+            log.warning("outbox.unsent_at_stop", events=await _unsent_events(relay), error=str(error) or "no answer")
+
+
+async def _unsent_events(relay: OutboxRelay) -> int | None:
+    """Events left in the outbox; None while the database does not answer."""
+    try:
+        async with asyncio.timeout(COUNT_SECONDS):
+            return await relay.count_unsent()
+    except (SavoError, TimeoutError):
+        return None
 
 
 def _live_database(settings: RuntimeSettings, service: str) -> Database | None:

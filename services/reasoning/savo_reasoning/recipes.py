@@ -87,14 +87,14 @@ class SuggestRecipes:
 
     def _user_error(self, requested: RecipesRequested, error: ProviderError) -> NoRecipesError:
         """The error with the user's message; the provider's own message goes to the operator's log."""
-        scan_id, provider, reason = requested.scan_id, self.writer.provider, str(error)
+        scan_id, provider, message = requested.scan_id, self.writer.provider, str(error)
         if isinstance(error, ProviderUnavailableError) and not isinstance(error, ProviderQuotaError):
-            log.warning("recipes.provider_unavailable", scan_id=scan_id, provider=provider, reason=reason)
+            log.warning("recipes.provider_unavailable", scan_id=scan_id, provider=provider, error=message)
             return NoRecipesError(BUSY)
         if isinstance(error, ProviderAnswerError):
-            log.warning("recipes.answer_unusable", scan_id=scan_id, provider=provider, reason=reason)
+            log.warning("recipes.answer_unusable", scan_id=scan_id, provider=provider, error=message)
             return NoRecipesError(UNUSABLE)
-        log.error("recipes.provider_failed", scan_id=scan_id, provider=provider, reason=reason)
+        log.error("recipes.provider_failed", scan_id=scan_id, provider=provider, error=message)
         return NoRecipesError(UNAVAILABLE)
 
     def _suggested(

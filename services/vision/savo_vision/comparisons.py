@@ -122,7 +122,7 @@ class Comparisons:
             detector, items = await detect(comparison)
         except (ProviderError, DependencyDownError, BudgetExhaustedError, PhotoError, CandidateFailedError) as error:
             SECOND_LOOKS.labels(kind.value, "failed").inc()
-            log.warning("comparison.failed", kind=kind.value, scan_id=completed.scan_id, reason=str(error))
+            log.warning("comparison.failed", kind=kind.value, scan_id=completed.scan_id, error=str(error))
             return
         changes = {change.value: count for change, count in count_changes(diff_boxes(completed.items, items)).items()}
         for change, count in changes.items():

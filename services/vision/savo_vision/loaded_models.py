@@ -221,7 +221,7 @@ class LoadedModels:
         if (version, content) in self._refused:
             return
         MODELS_REFUSED.labels(version).inc()
-        log.error("model.refused", version=version, reason=reason)
+        log.error("model.refused", version=version, error=reason)
         event = ModelRefused(
             version=version, replica=self.replica, reason=reason[:_REASON_LIMIT], refused_at=self.clock()
         )

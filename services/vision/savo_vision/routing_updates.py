@@ -111,7 +111,7 @@ class RoutingUpdates:
             "model.load_delayed",
             sequence=decision.sequence if decision else None,
             versions=[ref.version for ref in self._models_of(decision)] if decision else [],
-            reason=str(down),
+            error=str(down),
             retry_seconds=RETRY_SECONDS,
         )
 

@@ -137,7 +137,7 @@ class ScanPipeline:
             return status.finished
         recorded = await self.recorded.status(requested) if replayed and self.recorded else ScanStatus()
         if recorded.erased or (replayed and self.recorded is None):
-            reason = "erased" if recorded.erased else "no result of it is stored, and no client waits for one"
+            reason = "erased" if recorded.erased else "no_stored_result"  # and no client waits for one
             log.info("scan.not_replayed", scan_id=requested.scan_id, reason=reason)
             return None
         if not replayed and self.clock() >= requested.expires_at:
@@ -328,7 +328,7 @@ def _log(finished: Finished) -> None:
     cost_usd = round(finished.cost_usd, 6)
     if isinstance(finished, ScanFailed):
         log.warning(
-            "scan.failed", scan_id=finished.scan_id, code=finished.code, reason=finished.message, cost_usd=cost_usd
+            "scan.failed", scan_id=finished.scan_id, code=finished.code, error=finished.message, cost_usd=cost_usd
         )
         return
     figures = {"items": len(finished.items), "duration_ms": round(finished.duration_ms), "cost_usd": cost_usd}

@@ -141,7 +141,7 @@ async def test_a_failing_candidate_harms_no_scan_and_further_comparisons_run(har
     with capture_logs() as logs:
         await comparisons.drain()
     assert count(SECOND_LOOKS, kind="shadow", outcome="failed") == 2
-    assert [entry["reason"] for entry in logs if entry["event"] == "comparison.failed"] == [
+    assert [entry["error"] for entry in logs if entry["event"] == "comparison.failed"] == [
         "the candidate v2 failed: out of tensors"
     ] * 2
 

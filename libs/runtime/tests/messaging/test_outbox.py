@@ -143,8 +143,10 @@ async def test_rows_are_kept_while_kafka_is_down_and_published_afterwards(
     sender.down = True
     with pytest.raises(DependencyDownError):
         await relay.relay_once()
+    assert await relay.count_unsent() == 1
     sender.down = False
     assert await relay.relay_once() == 1
+    assert await relay.count_unsent() == 0
 
 
 async def test_a_crash_between_publishing_and_deleting_publishes_the_same_id_again(

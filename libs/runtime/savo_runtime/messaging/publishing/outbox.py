@@ -169,6 +169,11 @@ class OutboxRelay:
             self._must_query = must_query
             return len(rows)
 
+    async def count_unsent(self) -> int:
+        """Number of events in the outbox. Raises `DependencyDownError` while the database is down."""
+        async with self._database.session(read_only=True) as session:
+            return await session.scalar(select(func.count()).select_from(OutboxRow)) or 0
+
     async def _next(self) -> tuple[Sequence[OutboxRow], bool]:
         """Rows to publish, and whether the table must be queried next time.
 
