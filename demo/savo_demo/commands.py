@@ -17,7 +17,7 @@ COMMANDS = (
     Command(
         "demo",
         "savo_demo.demo:demo",
-        "Run the whole flywheel on this machine (DEMO_PHOTOS, DEMO_GATE, DEMO_TRAIN, DEMO_KEEP).",
+        "Run the whole flywheel on this machine: scans, samples, training, gate and rollout.",
     ),
 )
 

@@ -243,7 +243,11 @@ def _counts(counts: dict[str, int]) -> str:
 
 
 def demo() -> None:
-    """Run the whole flywheel on this machine (DEMO_PHOTOS, DEMO_GATE, DEMO_TRAIN, DEMO_KEEP)."""
+    """Run the whole flywheel on this machine: scans, samples, training, gate and rollout.
+
+    Variables: DEMO_PHOTOS=DIR uses real photos of a YOLO folder instead of generated scenes. DEMO_GATE=0.30 lowers the
+    gate for the first model. DEMO_TRAIN=0 stops before training. DEMO_KEEP=1 keeps the product running afterwards.
+    """
     try:
         plan = plan_from(os.environ)
     except PlanError as error:

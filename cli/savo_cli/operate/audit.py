@@ -19,10 +19,13 @@ __all__ = ["audit"]
 @reported_errors()
 def audit(
     action: Annotated[
-        str | None, typer.Option(help="Only this action, such as share.changed or dead-letters.redriven.")
+        str | None,
+        typer.Option(metavar="ACTION", help="Only this action, such as share.changed or dead-letters.redriven."),
     ] = None,
-    about: Annotated[str | None, typer.Option(help="Only changes of this object, such as vision.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="Number of entries, newest first.")] = 50,
+    about: Annotated[
+        str | None, typer.Option(metavar="OBJECT", help="Only changes of this object, such as vision.")
+    ] = None,
+    limit: Annotated[int, typer.Option(metavar="N", min=1, max=1000, help="Number of entries, newest first.")] = 50,
     url: Url = None,
     key: Key = None,
     as_json: AsJson = False,

@@ -35,7 +35,7 @@ _FORM = 1
 def backup(
     output: Annotated[
         Path,
-        typer.Option("--output", help="Folder; an earlier backup in it is updated."),
+        typer.Option("--output", metavar="DIR", help="Folder; an earlier backup in it is updated."),
     ],
     as_json: AsJson = False,
 ) -> None:
@@ -45,7 +45,7 @@ def backup(
 
 @reported_errors()
 def restore(
-    source: Annotated[Path, typer.Option("--input", help="Folder that `savo backup` wrote.")],
+    source: Annotated[Path, typer.Option("--input", metavar="DIR", help="Folder that `savo backup` wrote.")],
     yes: Annotated[bool, typer.Option("--yes", help="Replace existing data without a question.")] = False,
     as_json: AsJson = False,
 ) -> None:

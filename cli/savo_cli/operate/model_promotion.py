@@ -22,7 +22,7 @@ _PROVIDER = "the vision provider"
 
 @reported_errors()
 def promote(
-    version: Annotated[str, typer.Argument(help="Version, such as v3; see `savo models list`.")],
+    version: Annotated[str, typer.Argument(metavar="VERSION", help="Version, such as v3; see `savo models list`.")],
     reason: Reason,
     by: By = None,
     force: Annotated[
@@ -42,7 +42,9 @@ def rollback(
     reason: Reason,
     to: Annotated[
         str | None,
-        typer.Option("--to", help="A former champion; default is the previous one.", show_default=False),
+        typer.Option(
+            "--to", metavar="VERSION", help="A former champion; default is the previous one.", show_default=False
+        ),
     ] = None,
     by: By = None,
     url: Url = None,

@@ -31,7 +31,7 @@ def show(url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
 
 @reported_errors()
 def set_share(
-    share: Annotated[float, typer.Argument(min=0, max=1, help="Candidate's share of traffic, 0…1.")],
+    share: Annotated[float, typer.Argument(metavar="SHARE", min=0, max=1, help="Candidate's share of traffic, 0…1.")],
     reason: Reason,
     by: By = None,
     url: Url = None,

@@ -24,7 +24,13 @@ __all__ = ["move", "sync"]
 WITH_GAPS = 3
 
 To = Annotated[
-    str, typer.Option("--to", help="s3://BUCKET of R2_ACCOUNT_ID, or of SAVO_S3_ENDPOINT_URL.", show_default=False)
+    str,
+    typer.Option(
+        "--to",
+        metavar="s3://BUCKET",
+        help="Bucket of R2_ACCOUNT_ID, or of SAVO_S3_ENDPOINT_URL.",
+        show_default=False,
+    ),
 ]
 Overwrite = Annotated[
     bool,

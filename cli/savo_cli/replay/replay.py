@@ -39,7 +39,7 @@ def replay(
     topic: Annotated[
         str | None,
         typer.Option(
-            "--topic", metavar="T", help="Topic to read; see `savo topics list`. Default with --model: scans."
+            "--topic", metavar="TOPIC", help="Topic to read; see `savo topics list`. Default with --model: scans."
         ),
     ] = None,
     since: Annotated[
@@ -60,9 +60,10 @@ def replay(
     types: Types = None,
     where: Where = None,
     into: Annotated[
-        Literal["sandbox", "original"], typer.Option(help="Into topics of a sandbox, or into the same topic again.")
+        Literal["sandbox", "original"],
+        typer.Option(metavar="sandbox|original", help="Into topics of a sandbox, or into the same topic again."),
     ] = "sandbox",
-    sandbox: Annotated[str, typer.Option("--sandbox", help="Name of the sandbox.")] = DEFAULT_SANDBOX,
+    sandbox: Annotated[str, typer.Option("--sandbox", metavar="NAME", help="Name of the sandbox.")] = DEFAULT_SANDBOX,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count what would be copied; write nothing.")] = False,
     rate: Annotated[
         float | None, typer.Option("--rate", metavar="N", min=0.1, help="At most N records a second.")
@@ -70,7 +71,9 @@ def replay(
     model: Annotated[
         str | None,
         typer.Option(
-            "--model", metavar="V", help="Compare recorded scans with the answers of v3, champion or an ONNX file."
+            "--model",
+            metavar="VERSION|FILE",
+            help="Compare recorded scans with the answers of v3, champion or an ONNX file.",
         ),
     ] = None,
     output: Annotated[
@@ -85,6 +88,7 @@ def replay(
     threshold: Annotated[
         float,
         typer.Option(
+            metavar="CONFIDENCE",
             envvar="SAVO_VISION_CONFIDENCE_THRESHOLD",
             min=0,
             max=1,

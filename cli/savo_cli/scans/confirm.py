@@ -21,7 +21,9 @@ def confirm(
     scan_id: Annotated[str, typer.Argument(metavar="SCAN_ID")],
     source: Annotated[
         Path | None,
-        typer.Option("--from", help='JSON file for POST /v1/scans/{id}/confirmation: {"items": […]}; - is stdin.'),
+        typer.Option(
+            "--from", metavar="FILE", help='JSON file for POST /v1/scans/{id}/confirmation: {"items": […]}; - is stdin.'
+        ),
     ] = None,
     all_correct: Annotated[bool, typer.Option("--all-correct", help="Confirm every item as it is.")] = False,
     url: Url = None,

@@ -27,15 +27,21 @@ STAND_IN = "standin-"
 @reported_errors()
 def scan(
     photos: Annotated[
-        list[Path], typer.Argument(metavar="PHOTO…", help="JPEG, PNG, WebP or HEIC files.", exists=True, dir_okay=False)
+        list[Path], typer.Argument(metavar="PHOTO", help="JPEG, PNG, WebP or HEIC files.", exists=True, dir_okay=False)
     ],
-    user: Annotated[str | None, typer.Option("--user", help="User id to scan for.")] = None,
-    storage: Annotated[str | None, typer.Option("--storage", help="pantry, fridge or freezer.")] = None,
+    user: Annotated[str | None, typer.Option("--user", metavar="USER_ID", help="User id to scan for.")] = None,
+    storage: Annotated[
+        str | None, typer.Option("--storage", metavar="STORAGE", help="pantry, fridge or freezer.")
+    ] = None,
     show: Annotated[
         Path | None,
-        typer.Option("--show", help="Write the photo with its boxes to this file; numbered if there are several."),
+        typer.Option(
+            "--show", metavar="FILE", help="Write the photo with its boxes to this file; numbered if there are several."
+        ),
     ] = None,
-    wait: Annotated[float, typer.Option("--wait", min=0, help="Seconds to wait for each answer.")] = 30,
+    wait: Annotated[
+        float, typer.Option("--wait", metavar="SECONDS", min=0, help="Seconds to wait for each answer.")
+    ] = 30,
     url: Url = None,
     key: Key = None,
     as_json: AsJson = False,

@@ -19,7 +19,9 @@ __all__ = ["stats"]
 @reported_errors()
 def stats(
     watch: Annotated[bool, typer.Option("--watch", help="Repeat every --every seconds, until Ctrl-C.")] = False,
-    every: Annotated[float, typer.Option("--every", min=0.2, help="Seconds between two requests.")] = 2.0,
+    every: Annotated[
+        float, typer.Option("--every", metavar="SECONDS", min=0.2, help="Seconds between two requests.")
+    ] = 2.0,
     url: Url = None,
     key: Key = None,
     as_json: AsJson = False,

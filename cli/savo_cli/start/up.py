@@ -32,19 +32,25 @@ POLL_SECONDS = 0.2
 
 
 def up(
-    port: Annotated[int, typer.Option(help="Port of the gateway.", envvar="PORT", min=1, max=65535)] = 8000,
+    port: Annotated[
+        int, typer.Option(metavar="PORT", help="Port of the gateway.", envvar="PORT", min=1, max=65535)
+    ] = 8000,
     data_dir: Annotated[
-        Path, typer.Option(help="Folder for databases, objects and logs.", envvar="SAVO_DATA_DIR")
+        Path, typer.Option(metavar="DIR", help="Folder for databases, objects and logs.", envvar="SAVO_DATA_DIR")
     ] = Path(".savo"),
     kafka: Annotated[
-        str | None, typer.Option(help="HOST:PORT of a Kafka to use instead of the embedded broker.")
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Kafka to use instead of the embedded broker."),
     ] = None,
     standin: Annotated[
         Path | None,
-        typer.Option(help="Also start the stand-in for Google; it answers from the labels of this YOLO folder."),
+        typer.Option(
+            metavar="DIR", help="Also start the stand-in for Google; it answers from the labels of this YOLO folder."
+        ),
     ] = None,
     standin_option: Annotated[
-        list[str] | None, typer.Option(help="Option for the stand-in, such as --standin-option=--latency-scale=0.1.")
+        list[str] | None,
+        typer.Option(metavar="OPTION", help='Option of the stand-in after an "=" sign, such as --latency-scale=0.1.'),
     ] = None,
     one_process: Annotated[
         bool,

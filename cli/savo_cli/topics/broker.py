@@ -31,12 +31,16 @@ __all__ = [
 Kafka = Annotated[
     str | None,
     typer.Option(
-        "--kafka", help="HOST:PORT; default is SAVO_KAFKA_BOOTSTRAP_SERVERS, then the broker of `savo up` here."
+        "--kafka",
+        metavar="HOST:PORT",
+        help="Kafka to use; default is SAVO_KAFKA_BOOTSTRAP_SERVERS, then the broker of `savo up` here.",
     ),
 ]
 Sandbox = Annotated[
     str | None,
-    typer.Option("--sandbox", envvar="SAVO_SANDBOX", help="Read this sandbox instead of the live topics."),
+    typer.Option(
+        "--sandbox", metavar="NAME", envvar="SAVO_SANDBOX", help="Read this sandbox instead of the live topics."
+    ),
 ]
 
 T = TypeVar("T")

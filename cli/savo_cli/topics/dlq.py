@@ -32,15 +32,15 @@ __all__ = ["list_dead_letters", "redrive", "show"]
 Topics = Annotated[
     list[str] | None,
     typer.Option(
-        "--topic", metavar="T", help="Only dead letters of this topic, by its name or its dead-letter topic's."
+        "--topic", metavar="TOPIC", help="Only dead letters of this topic, by its name or its dead-letter topic's."
     ),
 ]
 Services = Annotated[
-    list[str] | None, typer.Option("--service", metavar="S", help="Only dead letters of this service.")
+    list[str] | None, typer.Option("--service", metavar="SERVICE", help="Only dead letters of this service.")
 ]
 Reasons = Annotated[
     list[str] | None,
-    typer.Option("--reason", metavar="R", help="Only dead letters with this reason; see `savo dlq list`."),
+    typer.Option("--reason", metavar="REASON", help="Only dead letters with this reason; see `savo dlq list`."),
 ]
 Places = Annotated[
     list[str] | None, typer.Option("--at", metavar="PARTITION/OFFSET", help="Only the dead letter at this place.")
@@ -72,7 +72,10 @@ def show(
     places: Places = None,
     scan_ids: ScanIds = None,
     limit: Annotated[
-        int, typer.Option("--limit", min=1, help="Maximum number of dead letters; the newest of each topic are shown.")
+        int,
+        typer.Option(
+            "--limit", metavar="N", min=1, help="Maximum number of dead letters; the newest of each topic are shown."
+        ),
     ] = 10,
     kafka: Kafka = None,
     sandbox: Sandbox = None,
@@ -109,8 +112,10 @@ def redrive(
     everything: Annotated[
         bool, typer.Option("--all", help="All dead letters. Required if no other selection is given.")
     ] = False,
-    why: Annotated[str, typer.Option("--why", help="Reason for the audit log.")] = "",
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Maximum number of dead letters.")] = None,
+    why: Annotated[str, typer.Option("--why", metavar="TEXT", help="Reason for the audit log.")] = "",
+    limit: Annotated[
+        int | None, typer.Option("--limit", metavar="N", min=1, help="Maximum number of dead letters.")
+    ] = None,
     rate: Annotated[
         float | None, typer.Option("--rate", metavar="N", min=0.1, help="At most N dead letters a second.")
     ] = None,

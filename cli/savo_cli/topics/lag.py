@@ -20,7 +20,7 @@ __all__ = ["lag"]
 
 @reported_errors()
 def lag(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[TOPIC…]", help="Topics; default is all.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="TOPIC", help="Topics; default is all.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="Also partitions without lag.")] = False,
     kafka: Kafka = None,
     as_json: AsJson = False,

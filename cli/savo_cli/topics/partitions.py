@@ -19,7 +19,7 @@ __all__ = ["grow_topic"]
 @reported_errors()
 def grow_topic(
     name: Annotated[str, typer.Argument(metavar="TOPIC")],
-    partitions: Annotated[int, typer.Option("--partitions", min=2, help="The new number of partitions.")],
+    partitions: Annotated[int, typer.Option("--partitions", metavar="N", min=2, help="The new number of partitions.")],
     as_json: AsJson = False,
 ) -> None:
     """Add partitions to a topic of SAVO_KAFKA_BOOTSTRAP_SERVERS that has no lag."""

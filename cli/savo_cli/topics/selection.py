@@ -16,22 +16,24 @@ from savo_runtime.command_line.output import CommandError, WrongUseError
 __all__ = ["ScanIds", "Subjects", "Types", "Users", "Where", "selection_of"]
 
 ScanIds = Annotated[
-    list[str] | None, typer.Option("--scan-id", metavar="S", help="Only records of this scan; repeatable.")
+    list[str] | None, typer.Option("--scan-id", metavar="SCAN_ID", help="Only records of this scan; repeatable.")
 ]
 Users = Annotated[
     list[str] | None,
     typer.Option(
-        "--user", metavar="U", help="Only records of this user; the gateway looks up their subject (ops scope)."
+        "--user", metavar="USER_ID", help="Only records of this user; the gateway looks up their subject (ops scope)."
     ),
 ]
 Subjects = Annotated[
     list[str] | None,
-    typer.Option("--subject", metavar="S", help="Only records of this subject, the pseudonym of a user in events."),
+    typer.Option(
+        "--subject", metavar="SUBJECT", help="Only records of this subject, the pseudonym of a user in events."
+    ),
 ]
 Types = Annotated[
     list[str] | None,
     typer.Option(
-        "--type", metavar="T", help="Only events of this type: ScanFailed, savo.scan.failed.v1 or savo.scan.*."
+        "--type", metavar="TYPE", help="Only events of this type: ScanFailed, savo.scan.failed.v1 or savo.scan.*."
     ),
 ]
 Where = Annotated[

@@ -36,7 +36,7 @@ def tail(
     names: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[TOPIC…]", help="Topics or dead-letter topics; default is every topic without its dead letters."
+            metavar="TOPIC", help="Topics or dead-letter topics; default is every topic without its dead letters."
         ),
     ] = None,
     since: Annotated[
@@ -71,7 +71,9 @@ def tail(
     check: Annotated[
         bool, typer.Option("--check", help="Validate each event against its contract and show the errors.")
     ] = False,
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Stop after this many records.")] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", metavar="N", min=1, help="Stop after this many records.")
+    ] = None,
     kafka: Kafka = None,
     sandbox: Sandbox = None,
     url: Url = None,

@@ -29,7 +29,7 @@ def digest(
         bool, typer.Option("--send", help="Send it through SMTP_URL to SAVO_DIGEST_TO, once a week.")
     ] = False,
     again: Annotated[bool, typer.Option("--again", help="With --send: even if this week's was sent.")] = False,
-    html: Annotated[Path | None, typer.Option("--html", help="Write it as HTML to this file.")] = None,
+    html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write it as HTML to this file.")] = None,
     url: Url = None,
     key: Key = None,
     as_json: AsJson = False,

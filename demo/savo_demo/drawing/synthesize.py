@@ -15,9 +15,9 @@ __all__ = ["synthesize"]
 
 
 def synthesize(
-    count: Annotated[int, typer.Option("--count", min=1, help="Number of scenes.")],
-    output: Annotated[Path, typer.Option("--output", help="Folder for images/, labels/ and data.yaml.")],
-    seed: Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same scenes.")] = 1,
+    count: Annotated[int, typer.Option("--count", metavar="N", min=1, help="Number of scenes.")],
+    output: Annotated[Path, typer.Option("--output", metavar="DIR", help="Folder for images/, labels/ and data.yaml.")],
+    seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="The same seed gives the same scenes.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Generate kitchen scenes with their labels as a YOLO folder."""

@@ -39,7 +39,11 @@ def create(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Who will use it, such as phone-app.")],
     scopes: Annotated[
         list[str] | None,
-        typer.Option("--scope", help="scans, training or ops; repeat it for more scopes. Default: scans and training."),
+        typer.Option(
+            "--scope",
+            metavar="SCOPE",
+            help="scans, training or ops; repeat it for more scopes. Default: scans and training.",
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

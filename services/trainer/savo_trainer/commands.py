@@ -35,7 +35,7 @@ COMMANDS: tuple[Command | Group, ...] = (
             Command(
                 "watch",
                 f"{_COMMAND_LINE}.runs.command:watch",
-                "Follow a run to its verdict. Exit status 0: it passed the gate; 1: it did not.",
+                "Follow a run to its verdict. Exit 0 if it passed the gate, 1 if it did not.",
             ),
             Command(
                 "cancel",

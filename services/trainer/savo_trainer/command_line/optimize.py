@@ -26,9 +26,10 @@ def optimize_model(
 ) -> None:
     """Optimise an ONNX file in place: the same boxes in less time. FILE.plain.onnx keeps the export.
 
-    `savo train`, `savo models export` and `savo models register` do the same. Exit status 0: the file is optimised, now
-    or before, or has nothing to optimise. Exit status 1: the optimised graph finds other boxes or cannot be compared,
-    and the file stays unchanged.
+    `savo train`, `savo models export` and `savo models register` do the same.
+
+    Exit 0 if the file is optimised, now or before, or has nothing to optimise. Exit 1 if the optimised graph finds
+    other boxes or cannot be compared; the file then stays unchanged.
     """
     with err.status(f"optimising {model.name}"):
         result = optimize_file(model)

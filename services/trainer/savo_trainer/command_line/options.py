@@ -15,10 +15,12 @@ __all__ = ["AsJson", "By", "Data", "ImageSize", "Split", "check_checkpoint", "ch
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 By = Annotated[
     str | None,
-    typer.Option("--by", help="Name for the audit log; default is the user of this shell.", show_default=False),
+    typer.Option(
+        "--by", metavar="NAME", help="Name for the audit log; default is the user of this shell.", show_default=False
+    ),
 ]
 Data = Annotated[Path, typer.Option("--data", metavar="FILE", help="dataset.yaml, as `savo prepare` writes it.")]
-Split = Annotated[str, typer.Option("--split", metavar="S", help="train, val or test.")]
+Split = Annotated[str, typer.Option("--split", metavar="SPLIT", help="train, val or test.")]
 ImageSize = Annotated[
     int, typer.Option("--imgsz", metavar="N", min=32, help="Side of the square input, pixels; a multiple of 32.")
 ]

@@ -51,9 +51,9 @@ def prepare(
         str,
         typer.Option(
             "--input",
-            metavar="DIR|TAR|s3://BUCKET/PREFIX",
-            help="images/ and labels/, with classes.txt or data.yaml or as the app's API stores them; "
-            "or an object store's samples.",
+            metavar="SOURCE",
+            help="Folder or tar with images/ and labels/, and classes.txt or data.yaml, or as the app's API stores "
+            "them; or s3://BUCKET with the samples of an object store.",
         ),
     ],
     output: Annotated[
@@ -63,9 +63,9 @@ def prepare(
         Shares | None,
         typer.Option(
             "--split",
-            metavar="TRAIN VAL TEST",
-            help="Shares of train, val and test; default for a folder: 0.7 0.2 0.1. "
-            "For an object store: split again by subject; default: the splits of the collection.",
+            metavar="SHARES",
+            help="Three numbers, the shares of train, val and test; default for a folder: 0.7 0.2 0.1. "
+            "For an object store it splits again by subject; default: the splits of the collection.",
         ),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="The same seed gives the same splits.")] = 0,
@@ -91,7 +91,7 @@ def prepare(
     """Split labelled photos into train, val and test by session and class.
 
     Photos of a person or a session, and photos that look alike, share a split. A session is divided at its widest gaps
-    only where it alone has a class. Exits with 3 when train lacks a class, or val or test lacks one that it could have.
+    only where it alone has a class. Exit 3 if train lacks a class, or val or test lacks one that it could have.
 
     Samples of an object store (s3://, with the R2_* settings or SAVO_S3_ENDPOINT_URL, or the folder .savo/objects) keep
     the split of their collection unless --split is given. The same command continues an interrupted download.

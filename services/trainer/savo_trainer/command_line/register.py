@@ -89,7 +89,10 @@ def register_model(
     ],
     split: Split = "test",
     reason: Annotated[
-        str | None, typer.Option("--reason", help="Reason for the model card and the audit log.", show_default=False)
+        str | None,
+        typer.Option(
+            "--reason", metavar="TEXT", help="Reason for the model card and the audit log.", show_default=False
+        ),
     ] = None,
     by: By = None,
     weights: Annotated[
@@ -100,8 +103,10 @@ def register_model(
     ] = True,
     as_json: AsJson = False,
 ) -> None:
-    """Register a model trained elsewhere: checked, compared with the champion, judged by the gate."""
-    # Exit status 0: registered; 1: refused by the gate.
+    """Register a model trained elsewhere: checked, compared with the champion, judged by the gate.
+
+    Exit 0 if it is registered, 1 if the gate refused it.
+    """
     run, repeated = asyncio.run(_register(model, data, split, reason, by, weights=weights))
     if as_json:
         print_json(run)

@@ -34,12 +34,12 @@ RESULTS = Path("runs/train")
 def train(
     data: Data,
     model: Annotated[
-        str, typer.Option("--model", metavar="M", help="Architecture (.yaml) or local weights (.pt).")
+        str, typer.Option("--model", metavar="MODEL", help="Architecture (.yaml) or local weights (.pt).")
     ] = "yolov8n.yaml",
     epochs: Annotated[int, typer.Option("--epochs", metavar="N", min=1, help="Passes over the photos of train.")] = 100,
     batch: Annotated[int, typer.Option("--batch", metavar="N", min=1, help="Photos in a step.")] = 16,
     device: Annotated[
-        str, typer.Option("--device", metavar="D", help="auto, cpu, mps, or CUDA indices such as 0.")
+        str, typer.Option("--device", metavar="DEVICE", help="auto, cpu, mps, or CUDA indices such as 0.")
     ] = "auto",
     imgsz: ImageSize = 640,
     name: Annotated[
@@ -49,7 +49,8 @@ def train(
         ),
     ] = None,
     width: Annotated[
-        float | None, typer.Option("--width", metavar="W", help="Width multiple instead of the architecture's own.")
+        float | None,
+        typer.Option("--width", metavar="FACTOR", help="Width multiple instead of the architecture's own."),
     ] = None,
     extra: Annotated[
         str,

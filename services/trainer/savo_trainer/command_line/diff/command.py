@@ -35,7 +35,9 @@ def diff_models(
             help="dataset.yaml, or a folder of photos; default is the newest data set's holdout.",
         ),
     ] = None,
-    split: Annotated[str, typer.Option("--split", metavar="S", help="Of a dataset.yaml: train, val or test.")] = "test",
+    split: Annotated[
+        str, typer.Option("--split", metavar="SPLIT", help="Of a dataset.yaml: train, val or test.")
+    ] = "test",
     output: Annotated[
         Path | None, typer.Option("--output", metavar="DIR", help="Folder for the page and the pictures.")
     ] = None,

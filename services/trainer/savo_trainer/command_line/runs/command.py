@@ -53,14 +53,16 @@ def watch(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one object a line for each change.")] = False,
 ) -> None:
-    """Follow a run to its verdict. Exit status 0: it passed the gate; 1: it did not."""
+    """Follow a run to its verdict. Exit 0 if it passed the gate, 1 if it did not."""
     watch_runs(run_id, as_json=as_json)
 
 
 @reported_errors()
 def cancel(
     run_id: RunId,
-    reason: Annotated[str, typer.Option("--reason", help="Reason for the audit log.", show_default=False)],
+    reason: Annotated[
+        str, typer.Option("--reason", metavar="TEXT", help="Reason for the audit log.", show_default=False)
+    ],
     by: By = None,
     as_json: AsJson = False,
 ) -> None:
