@@ -21,7 +21,7 @@ import secrets
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Annotated
@@ -35,7 +35,7 @@ from savo_datasets.class_map import ClassMap, dense_labels
 from savo_datasets.errors import DatasetError
 from savo_datasets.found_photos import CheckedPhoto, FoundPhotos, LeftOut
 from savo_datasets.labels import TruthBox, format_labels
-from savo_datasets.look_alikes import difference_hash
+from savo_datasets.signatures import signature_of
 from savo_datasets.yolo_folder import photo_files
 
 __all__ = ["MAX_LABEL_BYTES", "MAX_PHOTO_BYTES", "find_photos", "label_files"]
@@ -176,12 +176,12 @@ def _read(label_file: Path | None, photo_file: Path | None, reading: _Reading) -
     if digest in reading.digests:
         raise _UnusableFileError("the same file twice", photo_file)
     _check_size(label, label_file, _upright_size(content, photo_file))
-    perceptual_hash = difference_hash(content)
-    if perceptual_hash is None:
+    signature = signature_of(content)
+    if signature is None:
         raise _UnusableFileError("unreadable photo", photo_file)
     boxes = _boxes(label, label_file, reading)
     reading.digests.add(digest)
-    reading.photos.append(CheckedPhoto(photo_file, format_labels(boxes, reading.names), perceptual_hash))
+    reading.photos.append(CheckedPhoto(photo_file, format_labels(boxes, reading.names), signature))
     if user := label.user:
         reading.groups[photo_file.stem] = reading.subject(user)
 
@@ -279,7 +279,7 @@ def _found(reading: _Reading, left_out: LeftOut) -> FoundPhotos:
     classes = tuple(sorted(reading.names))
     ids = tuple(range(len(classes)))
     mapping = ClassMap(classes, ids, {seen: classes.index(name) for seen, name in enumerate(reading.names)})
-    photos = [CheckedPhoto(photo.path, dense_labels(photo.labels, mapping), photo.hash) for photo in reading.photos]
+    photos = [replace(photo, labels=dense_labels(photo.labels, mapping)) for photo in reading.photos]
     counted = {description: count for description, count in reading.counted.items() if count}
     unknown = tuple(name for name in classes if name in reading.unknown)
     return FoundPhotos(classes, tuple(photos), left_out, reading.groups, counted, unknown, frozenset(reading.unboxed))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Self
 
 from savo_datasets.sessions import Capture
+from savo_datasets.signatures import Signature
 
 __all__ = ["CheckedPhoto", "FoundPhotos", "LeftOut", "printable"]
 
@@ -19,8 +20,7 @@ class CheckedPhoto:
     path: Path
     labels: str
     """Text of its YOLO label file, checked, with polygons replaced by their bounding boxes."""
-    hash: int
-    """64-bit difference hash."""
+    signature: Signature
     capture: Capture | None = None
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from savo_datasets.errors import DatasetError
-from savo_datasets.look_alikes import look_alike_links
+from savo_datasets.look_alikes import RULE, LookAlikeRule
 from savo_datasets.sessions import Photo, SessionLink, session_links
 
 __all__ = [
@@ -45,8 +45,8 @@ class Grouping:
 
     session_gap: int = 20
     """Largest gap between camera numbers of one session; 0 turns sessions off."""
-    near_bits: int = 6
-    """Largest distance of look-alikes in bits; a negative number turns grouping by hash off."""
+    look_alikes: LookAlikeRule | None = RULE
+    """Which photos look alike; None turns this off."""
     named: Mapping[str, str] = field(default_factory=dict)
     """Group by photo name, from a table."""
 
@@ -112,8 +112,9 @@ def _links(photos: Sequence[Photo], grouping: Grouping) -> Iterator[SessionLink]
         else:
             unnamed.append(index)
     yield from session_links(photos, unnamed, grouping.session_gap)
-    for first, second in look_alike_links([photo.hash for photo in photos], grouping.near_bits):
-        yield SessionLink(first, second, 0.0)
+    if grouping.look_alikes is not None:
+        for first, second in grouping.look_alikes.links([photo.signature for photo in photos]):
+            yield SessionLink(first, second, 0.0)
 
 
 def _by_class(classes: Sequence[Collection[int]]) -> list[list[int]]:

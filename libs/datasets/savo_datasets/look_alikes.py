@@ -1,81 +1,193 @@
-"""Pairs of photos that look alike: the rule that keeps near-duplicates in one split.
+"""Photos that look alike: the rule that keeps near-duplicates in one split.
 
-The rule is `look_alike_links`: difference hashes (dHash, 64 bits) at most `near_bits` bits apart. Its cost grows with
-the number of photos and of similar pairs, not with the square of the number of photos.
+`RULE` decides for the collector and for `savo prepare`. A second shot, a copy that is recompressed, cropped, rotated a
+little, brightened or mirrored looks like its original. Other content at the same place does not.
+
+1. Candidates: photos whose two perceptual hashes differ in few bits. That is fast and finds almost all look-alikes,
+   but also unlike photos of the same composition.
+2. A coarse correlation of the grey copies, without alignment, leaves a few of them.
+3. The correlation of details after alignment decides (Evangelidis and Psarakis, "Parametric image alignment using
+   enhanced correlation coefficient maximization", 2008).
+
+`benchmarks/look_alike_rule.py` chooses the limits and measures them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import combinations, pairwise
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["difference_hash", "look_alike_links"]
+from savo_datasets.signatures import SIDE, Hashes, Signature, copies_of, mirrored
 
-_HASH_BITS = 64
-_SHARED_PIECES = 2
-"""Equal pieces that make two hashes candidates. One piece alone would give long lists of candidates."""
+__all__ = ["RULE", "LookAlikeRule"]
 
+_CHUNK = 1 << 15
+"""Hashes that are compared at once: they stay in the processor's cache."""
 
-def look_alike_links(hashes: Sequence[int], near_bits: int) -> Iterator[tuple[int, int]]:
-    """Index pairs that connect all look-alikes: a path of links leads from each photo to each photo that it resembles.
-
-    Equal hashes are linked to their first photo only. A pair may occur more than once. A negative `near_bits` gives no
-    link.
-    """
-    if near_bits < 0 or not hashes:
-        return
-    values, first, inverse = np.unique(np.asarray(hashes, np.uint64), return_index=True, return_inverse=True)
-    for index, original in enumerate(first[inverse].tolist()):
-        if original != index:
-            yield original, index
-    for one, other in _near_values(values, near_bits):
-        low, high = sorted((int(first[one]), int(first[other])))
-        yield low, high
+_MIRRORED = 1024
+"""Photos that are mirrored at once."""
+_COARSE_BLURS = (1.1, 3.75)
+"""Standard deviations of two blurs, pixels. Their difference is what the coarse correlation compares."""
+_DETAIL_BLUR = 3.0
+"""Standard deviation of the blur that is subtracted before the alignment, pixels."""
+_ALIGNMENT_STEPS = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 15, 1e-3)
+_WHOLE = np.ones((SIDE, SIDE), np.uint8)
+"""Mask of the alignment."""
+_LARGEST_SHIFT = 0.2 * SIDE
+_LARGEST_CHANGE = 0.25
+"""Largest difference of the alignment's matrix from the identity: rotation, scale and shear."""
 
 
-def difference_hash(photo: bytes) -> int | None:
-    """Difference hash (dHash): a bit for each of 8×8 pixels, set when it is brighter than its left neighbour.
+@dataclass(frozen=True)
+class LookAlikeRule:
+    """Whether two photos look alike."""
 
-    None for a photo that OpenCV cannot decode.
-    """
+    dhash_bits: int = 16
+    """Most differing bits of the difference hashes of a candidate."""
+    phash_bits: int = 20
+    """Most differing bits of the perceptual hashes of a candidate."""
+    most_candidates: int = 128
+    """Candidates that are compared, nearest hashes first: a bound of the time, far above the usual number."""
+    min_coarse: float = 0.65
+    """Least correlation before the alignment, -1…1."""
+    most_alignments: int = 16
+    """Candidates that are aligned, highest coarse correlation first."""
+    min_correlation: float = 0.89
+    """Least correlation after the alignment, -1…1."""
+
+    def candidates(self, photo: Signature, hashes: Hashes) -> NDArray[np.intp]:
+        """Indices of the candidates among `hashes`, nearest first. The mirrored photo is not considered."""
+        found = [
+            start + self._within(photo, hashes, start, start + _CHUNK) for start in range(0, len(hashes.dhash), _CHUNK)
+        ]
+        indices = np.concatenate(found) if found else np.empty(0, np.intp)
+        order = np.argsort(_distances(photo, hashes, indices), kind="stable")
+        return np.asarray(indices[order][: self.most_candidates], np.intp)
+
+    def matches(
+        self, photo: Signature, candidates: Sequence[Signature], labels: Sequence[Hashable] | None = None
+    ) -> list[int]:
+        """Indices of the candidates that look like the photo, best coarse correlation first.
+
+        With `labels`, at most one index of each label: other candidates with its label are not compared.
+        """
+        if not candidates:
+            return []
+        copies = copies_of([photo, *candidates])
+        bands = _bands(copies)
+        coarse = bands[1:] @ bands[0]
+        order = np.argsort(-coarse, kind="stable")
+        likely = order[coarse[order] >= self.min_coarse].tolist()
+        found: list[int] = []
+        seen: set[Hashable] = set()
+        alignments = 0
+        for index in likely:
+            label = labels[index] if labels is not None else index
+            if label in seen or alignments == self.most_alignments:
+                continue
+            alignments += 1
+            if _aligned_correlation(copies[0], copies[1 + index]) >= self.min_correlation:
+                found.append(index)
+                seen.add(label)
+        return found
+
+    def links(self, signatures: Sequence[Signature]) -> Iterator[tuple[int, int]]:
+        """Index pairs that connect the look-alikes: each photo with earlier ones, one of each connected set."""
+        hashes = _hashes(signatures)
+        forest = _Forest(len(signatures))
+        for index, views in enumerate(_views(signatures)):
+            earlier = Hashes(hashes.dhash[:index], hashes.phash[:index])
+            for view in views:
+                near = self.candidates(view, earlier).tolist()
+                roots = [forest.root(other) for other in near]
+                for match in self.matches(view, [signatures[other] for other in near], roots):
+                    forest.join(near[match], index)
+                    yield near[match], index
+
+    def _within(self, photo: Signature, hashes: Hashes, start: int, end: int) -> NDArray[np.intp]:
+        """Indices of the candidates from `start` to `end`, relative to `start`."""
+        distances = np.bitwise_count(hashes.dhash[start:end] ^ np.uint64(photo.dhash))
+        near = np.flatnonzero(distances <= self.dhash_bits)
+        phashes = hashes.phash[start:end][near]
+        return np.asarray(near[np.bitwise_count(phashes ^ np.uint64(photo.phash)) <= self.phash_bits], np.intp)
+
+
+RULE = LookAlikeRule()
+"""The rule of the collector and of `savo prepare`."""
+
+
+def _views(signatures: Sequence[Signature]) -> Iterator[tuple[Signature, Signature]]:
+    """Each photo and its mirror image."""
+    for start in range(0, len(signatures), _MIRRORED):
+        photos = signatures[start : start + _MIRRORED]
+        yield from zip(photos, mirrored(photos), strict=True)
+
+
+def _hashes(signatures: Sequence[Signature]) -> Hashes:
+    dhashes = np.fromiter((signature.dhash for signature in signatures), np.uint64, len(signatures))
+    phashes = np.fromiter((signature.phash for signature in signatures), np.uint64, len(signatures))
+    return Hashes(dhashes, phashes)
+
+
+def _distances(photo: Signature, hashes: Hashes, indices: NDArray[np.intp]) -> NDArray[np.int64]:
+    """Differing bits of both hashes together."""
+    dhash = np.bitwise_count(hashes.dhash[indices] ^ np.uint64(photo.dhash)).astype(np.int64)
+    return np.asarray(dhash + np.bitwise_count(hashes.phash[indices] ^ np.uint64(photo.phash)), np.int64)
+
+
+def _bands(copies: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Copies between two blurs, as vectors of mean 0 and length 1; a copy without contrast is the zero vector."""
+    values = copies.astype(np.float32)
+    narrow, wide = (_blur(sigma) for sigma in _COARSE_BLURS)
+    band = (narrow @ values @ narrow.T - wide @ values @ wide.T).reshape(len(copies), -1)
+    band -= band.mean(axis=1, keepdims=True)
+    length = np.linalg.norm(band, axis=1, keepdims=True)
+    return np.asarray(np.divide(band, length, out=np.zeros_like(band), where=length > 1e-3), np.float32)
+
+
+@cache
+def _blur(sigma: float) -> NDArray[np.float32]:
+    """Matrix of a Gaussian blur: SIDE × SIDE."""
+    distance = np.subtract.outer(np.arange(SIDE), np.arange(SIDE))
+    weights = np.exp(-0.5 * (distance / sigma) ** 2)
+    return np.asarray(weights / weights.sum(axis=1, keepdims=True), np.float32)
+
+
+def _aligned_correlation(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
+    """Correlation of details after the best affine alignment of two copies; 0 where none is found."""
+    identity = np.eye(2, 3, dtype=np.float32)
     try:
-        grey = cv2.imdecode(np.frombuffer(photo, np.uint8), cv2.IMREAD_REDUCED_GRAYSCALE_8) if photo else None
-    except cv2.error:  # sizes above OpenCV's limits
-        return None
-    if grey is None or grey.size == 0:
-        return None
-    small: NDArray[np.uint8] = np.asarray(cv2.resize(grey, (9, 8), interpolation=cv2.INTER_AREA), np.uint8)
-    bits = (small[:, 1:] > small[:, :-1]).flatten()
-    return int.from_bytes(np.packbits(bits).tobytes(), "big")
+        correlation, transform = cv2.findTransformECC(
+            _details(one), _details(other), identity, cv2.MOTION_AFFINE, _ALIGNMENT_STEPS, _WHOLE, 1
+        )
+    except cv2.error:  # the alignment does not converge
+        return 0.0
+    change = np.abs(np.asarray(transform) - np.eye(2, 3))
+    is_small = change[:, :2].max() <= _LARGEST_CHANGE and change[:, 2].max() <= _LARGEST_SHIFT
+    return float(correlation) if is_small else 0.0
 
 
-def _near_values(values: NDArray[np.uint64], near_bits: int) -> Iterator[tuple[int, int]]:
-    """Index pairs of different hashes at most `near_bits` bits apart.
-
-    A hash is cut into `near_bits + 2` pieces: two hashes that differ in `near_bits` bits have two equal pieces.
-    """
-    pieces = min(near_bits + _SHARED_PIECES, _HASH_BITS)
-    edges = [_HASH_BITS * piece // pieces for piece in range(pieces + 1)]
-    masks = [((1 << high) - 1) ^ ((1 << low) - 1) for low, high in pairwise(edges)]
-    for shared in combinations(masks, _SHARED_PIECES):
-        keys = values & np.uint64(sum(shared))
-        order = np.argsort(keys, kind="stable")
-        yield from _near_in_runs(values[order], keys[order], order, near_bits)
+def _details(copy: NDArray[np.uint8]) -> NDArray[np.float32]:
+    values = copy.astype(np.float32)
+    return np.asarray(values - cv2.GaussianBlur(values, (0, 0), _DETAIL_BLUR), np.float32)
 
 
-def _near_in_runs(
-    values: NDArray[np.uint64], keys: NDArray[np.uint64], order: NDArray[np.intp], near_bits: int
-) -> Iterator[tuple[int, int]]:
-    """Near pairs with equal keys. The keys are sorted, so equal keys are neighbours."""
-    rows = np.arange(len(values))
-    for distance in range(1, len(values)):
-        rows = rows[rows + distance < len(values)]
-        rows = rows[keys[rows] == keys[rows + distance]]
-        if not len(rows):
-            return
-        is_near = np.bitwise_count(values[rows] ^ values[rows + distance]) <= near_bits
-        yield from zip(order[rows[is_near]].tolist(), order[rows[is_near] + distance].tolist(), strict=True)
+class _Forest:
+    """Connected sets of photos."""
+
+    def __init__(self, count: int) -> None:
+        self._parent = list(range(count))
+
+    def root(self, index: int) -> int:
+        while self._parent[index] != index:
+            self._parent[index] = self._parent[self._parent[index]]
+            index = self._parent[index]
+        return index
+
+    def join(self, one: int, other: int) -> None:
+        self._parent[self.root(other)] = self.root(one)

@@ -61,7 +61,7 @@ def prepare(
     `shares`: fractions of train, val and test. `link`: see `place_photo`. Raises `DatasetError` when `output` is not
     empty.
     """
-    photos = [Photo(photo.path.stem, photo.hash, photo.capture) for photo in found.photos]
+    photos = [Photo(photo.path.stem, photo.signature, photo.capture) for photo in found.photos]
     boxes = [count_classes(photo.labels) for photo in found.photos]
     expected = [split for split, share in zip(SPLITS, shares, strict=True) if share > 0]
     groups = group_photos(photos, grouping, boxes, len(expected))

@@ -18,6 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from savo_datasets.signatures import Signature
+
 __all__ = ["Capture", "Photo", "SessionLink", "read_capture", "session_groups", "session_links"]
 
 NO_SESSION = 0
@@ -53,8 +55,7 @@ class Photo:
 
     name: str
     """File name without suffix."""
-    hash: int
-    """64-bit difference hash."""
+    signature: Signature
     capture: Capture | None = None
 
 
@@ -76,7 +77,7 @@ def session_links(photos: Sequence[Photo], indices: Sequence[int], gap: int) -> 
     """Links between the neighbours of each session among the photos at `indices`. `gap`: see `Grouping.session_gap`."""
     if gap == NO_SESSION:
         return []
-    near = _near_distance([photos[index].hash for index in indices])
+    near = _near_distance([photos[index].signature.dhash for index in indices])
     by_time: dict[str, list[_Position]] = {}
     by_number: dict[str, list[_Position]] = {}
     for index in indices:
@@ -137,7 +138,7 @@ def _links(
 def _neighbours_look_alike(photos: Sequence[Photo], pairs: Sequence[tuple[_Position, _Position]], near: float) -> bool:
     """Whether more neighbours are near than at random, by more than two standard deviations."""
     distances = [
-        (photos[one.photo].hash ^ photos[other.photo].hash).bit_count()
+        (photos[one.photo].signature.dhash ^ photos[other.photo].signature.dhash).bit_count()
         for one, other in pairs
         if other.value > one.value
     ]

@@ -25,8 +25,10 @@ from savo_datasets.class_table import ClassTable, class_table
 from savo_datasets.errors import DatasetError
 from savo_datasets.groups import GROUPS_FILE, Grouping, Groups, group_photos, write_groups
 from savo_datasets.labels import count_classes, parse_labels
+from savo_datasets.look_alikes import LookAlikeRule
 from savo_datasets.preparation import Prepared, report
 from savo_datasets.sessions import Photo
+from savo_datasets.signatures import BLANK, Signature, signature_of
 from savo_datasets.splits import SPLITS, assign_splits
 from savo_datasets.yolo_writer import place_photo, require_empty, write_description
 from savo_runtime.storage.concurrency import gather_limited
@@ -53,7 +55,6 @@ class _Sample:
     split: str
     subject: str
     train_only: bool
-    hash: int
 
 
 @dataclass
@@ -95,13 +96,14 @@ async def prepare_stored(
     prefix: str,
     output: Path,
     shares: Sequence[float] | None,
-    near_bits: int,
+    look_alikes: LookAlikeRule | None,
     seed: int,
     on_fetched: OnFetched,
 ) -> tuple[Prepared, ClassMap]:
     """Write the samples under `prefix` to `output`, a new or empty folder.
 
-    `shares`: fractions of train, val and test, or None for the splits of the collection. `near_bits`: see `Grouping`.
+    `shares`: fractions of train, val and test, or None for the splits of the collection. `look_alikes`: see
+    `Grouping`.
     Raises `DatasetError`, and the store's errors.
     """
     base, classes = await _find_classes(store, prefix)
@@ -113,7 +115,8 @@ async def prepare_stored(
         next_step = "collect samples first, or check --input"
         raise DatasetError(f"{base}meta/ has no usable sample ({_reasons(fetched.left_out)}): {next_step}")
     mapping = class_map(fetched.class_ids, classes)
-    return await asyncio.to_thread(_prepare_fetched, fetched, mapping, shares, near_bits, seed, cache, output), mapping
+    prepared = await asyncio.to_thread(_prepare_fetched, fetched, mapping, shares, look_alikes, seed, cache, output)
+    return prepared, mapping
 
 
 async def _find_classes(store: ObjectStore, prefix: str) -> tuple[str, ClassList]:
@@ -170,7 +173,7 @@ async def _fetch_sample(store: ObjectStore, base: str, meta_key: str, cache: _Ca
         return problem
     await asyncio.to_thread(cache.labels(meta.sha256).write_text, labels, "utf-8")
     train_only = meta.anonymous or not meta.exhaustive
-    return _Sample(meta.sha256, suffix, meta.split, meta.subject, train_only, int(meta.perceptual_hash, 16)), ids
+    return _Sample(meta.sha256, suffix, meta.split, meta.subject, train_only), ids
 
 
 async def _fetch_image(store: ObjectStore, key: str, sha256: str, image: Path) -> str | None:
@@ -196,7 +199,7 @@ def _prepare_fetched(
     fetched: _Fetched,
     mapping: ClassMap,
     shares: Sequence[float] | None,
-    near_bits: int,
+    look_alikes: LookAlikeRule | None,
     seed: int,
     cache: _Cache,
     output: Path,
@@ -204,8 +207,14 @@ def _prepare_fetched(
     texts = [
         dense_labels(cache.labels(sample.sha256).read_text(encoding="utf-8"), mapping) for sample in fetched.samples
     ]
-    division = _divide(fetched.samples, texts, mapping.names, shares, near_bits, seed)
+    signatures = _signatures(fetched.samples, cache) if shares and look_alikes else [BLANK] * len(fetched.samples)
+    division = _divide(fetched.samples, signatures, texts, mapping.names, shares, look_alikes, seed)
     return _write(fetched, mapping, texts, division, cache, output)
+
+
+def _signatures(samples: Sequence[_Sample], cache: _Cache) -> list[Signature]:
+    photos = (cache.image(sample.sha256, sample.suffix) for sample in samples)
+    return [signature_of(photo.read_bytes()) or BLANK for photo in photos]
 
 
 @dataclass(frozen=True)
@@ -219,10 +228,11 @@ class _Division:
 
 def _divide(
     samples: Sequence[_Sample],
+    signatures: Sequence[Signature],
     texts: Sequence[str],
     names: Sequence[str],
     shares: Sequence[float] | None,
-    near_bits: int,
+    look_alikes: LookAlikeRule | None,
     seed: int,
 ) -> _Division:
     """Groups and splits of the samples. `texts`: the label file of each sample, with positions in `names` as ids.
@@ -236,8 +246,9 @@ def _divide(
         splits, groups = [sample.split for sample in samples], Groups(subjects, subjects)
         return _Division(splits, groups, class_table(names, boxes, splits, groups, expected=splits, is_fixed=True))
     named = {sample.sha256: sample.subject for sample in samples}
-    grouping = Grouping(session_gap=0, near_bits=near_bits, named=named)
-    groups = group_photos([Photo(sample.sha256, sample.hash) for sample in samples], grouping)
+    grouping = Grouping(session_gap=0, look_alikes=look_alikes, named=named)
+    photos = [Photo(sample.sha256, signature) for sample, signature in zip(samples, signatures, strict=True)]
+    groups = group_photos(photos, grouping)
     train_only = {group for group, sample in zip(groups.groups, samples, strict=True) if sample.train_only}
     splits = assign_splits(groups.groups, shares, seed, boxes, train_only)
     expected = [split for split, share in zip(SPLITS, shares, strict=True) if share > 0]

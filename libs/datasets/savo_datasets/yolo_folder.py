@@ -18,8 +18,8 @@ from savo_datasets.errors import DatasetError
 from savo_datasets.found_photos import CheckedPhoto, FoundPhotos, LeftOut
 from savo_datasets.groups import GROUPS_FILE, SUBJECTS_FILE, read_groups
 from savo_datasets.labels import TruthBox, read_labels, truth_boxes
-from savo_datasets.look_alikes import difference_hash
 from savo_datasets.sessions import read_capture
+from savo_datasets.signatures import signature_of
 from savo_datasets.splits import SPLITS
 
 __all__ = [
@@ -211,10 +211,10 @@ def _check_photo(path: Path, classes: Sequence[str], digests: set[str]) -> Check
     labels = labels_path(path)
     if labels is None:
         return "no label file"
-    perceptual_hash = difference_hash(content)
-    if perceptual_hash is None:
+    signature = signature_of(content)
+    if signature is None:
         return "unreadable"
-    return CheckedPhoto(path, read_labels(labels, len(classes)), perceptual_hash, read_capture(content))
+    return CheckedPhoto(path, read_labels(labels, len(classes)), signature, read_capture(content))
 
 
 def _root(path: Path, data: Mapping[str, Any]) -> Path:

@@ -105,12 +105,12 @@ def test_a_user_becomes_a_random_subject_and_the_id_is_not_written(tmp_path: Pat
         store(tmp_path / "in", number, user=None if number == 8 else f"alice-{number // 2}@example.com")
     found = find_photos(tmp_path / "in")
     assert (len(found.groups), len(set(found.groups.values()))) == (8, 4)
-    prepare(found, tmp_path / "out", (0.5, 0.25, 0.25), Grouping(near_bits=-1, named=found.groups), 0)
+    prepare(found, tmp_path / "out", (0.5, 0.25, 0.25), Grouping(look_alikes=None, named=found.groups), 0)
     texts = [path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file() and path.suffix != ".jpg"]
     assert not any(b"alice" in text or b"Pixel" in text for text in texts)
     again = find_photos(tmp_path / "in")
     assert set(found.groups.values()).isdisjoint(again.groups.values())
-    prepare(again, tmp_path / "again", (0.5, 0.25, 0.25), Grouping(near_bits=-1, named=again.groups), 0)
+    prepare(again, tmp_path / "again", (0.5, 0.25, 0.25), Grouping(look_alikes=None, named=again.groups), 0)
     assert splits(tmp_path / "out") == splits(tmp_path / "again"), "the same seed gives the same splits"
 
 
@@ -284,7 +284,7 @@ def test_the_data_set_has_the_boxes_of_the_labels(tmp_path: Path) -> None:
     for number in range(6):
         store(tmp_path / "in", number, user=f"user-{number}")
     found = find_photos(tmp_path / "in")
-    prepared = prepare(found, tmp_path / "out", (0.5, 0.25, 0.25), Grouping(near_bits=-1, named=found.groups), 0)
+    prepared = prepare(found, tmp_path / "out", (0.5, 0.25, 0.25), Grouping(look_alikes=None, named=found.groups), 0)
     (photo, *_) = split_photos(read_data_yaml(prepared.data), "val")
     (box,) = photo.truth
     assert box.label == "egg"

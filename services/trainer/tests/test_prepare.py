@@ -7,7 +7,6 @@ import json
 import os
 import tarfile
 from collections.abc import Mapping
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from typer.testing import CliRunner
 from savo_datasets import preparation
 from savo_datasets.found_photos import FoundPhotos
 from savo_datasets.groups import Grouping
+from savo_datasets.look_alikes import RULE
 from savo_datasets.splits import SPLITS
 from savo_datasets.yolo_folder import read_data_yaml
 from savo_trainer.commands import register
@@ -208,6 +208,15 @@ def found() -> FoundPhotos:
     return preparation.find_photos(PHOTOS)
 
 
+@pytest.fixture(scope="module")
+def look_alikes(found: FoundPhotos) -> list[tuple[str, str]]:
+    """Pairs of names that connect all photos that look alike."""
+    names = [photo.path.stem for photo in found.photos]
+    links = list(RULE.links([photo.signature for photo in found.photos]))
+    assert len(links) > 20
+    return [(names[one], names[other]) for one, other in links]
+
+
 def share_error(boxes: Mapping[str, Mapping[str, int]]) -> float:
     """Mean over classes and splits, in points."""
     shares = zip(SPLITS, (0.7, 0.2, 0.1), strict=True)
@@ -218,17 +227,16 @@ def share_error(boxes: Mapping[str, Mapping[str, int]]) -> float:
 @pytest.mark.photos
 @pytest.mark.skipif(not PHOTOS.exists(), reason=f"no real photos in {PHOTOS} (SAVO_TEST_PHOTOS)")
 @pytest.mark.parametrize("seed", range(10))
-def test_real_photos_are_split_by_session_and_class(tmp_path: Path, found: FoundPhotos, seed: int) -> None:
-    grouping = Grouping()
-    prepared = preparation.prepare(found, tmp_path / "out", (0.7, 0.2, 0.1), grouping, seed, link=False)
+def test_real_photos_are_split_by_session_and_class(
+    tmp_path: Path, found: FoundPhotos, look_alikes: list[tuple[str, str]], seed: int
+) -> None:
+    prepared = preparation.prepare(found, tmp_path / "out", (0.7, 0.2, 0.1), Grouping(), seed, link=False)
     assert prepared.table.gaps == {"train": [], "val": [], "test": []}
     assert prepared.table.missing == {split: CONFINED if split != "train" else [] for split in SPLITS}
     assert share_error(prepared.table.boxes) <= 10
     with (tmp_path / "out" / "groups.csv").open(encoding="utf-8") as file:
         rows = {row["name"]: row for row in csv.DictReader(file)}
-    hashes = {photo.path.stem: photo.hash for photo in found.photos}
-    for one, other in combinations(rows, 2):
-        if (hashes[one] ^ hashes[other]).bit_count() <= grouping.near_bits:
-            assert rows[one]["split"] == rows[other]["split"], f"{one} looks like {other}"
+    for one, other in look_alikes:
+        assert rows[one]["split"] == rows[other]["split"], f"{one} looks like {other}"
     session = {(row["group"], row["split"]) for row in rows.values() if row["name"].startswith("IMG_")}
     assert len(session) == 3, "one session of 159 photos is cut at its two gaps of more than one missing number"

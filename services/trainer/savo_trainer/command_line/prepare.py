@@ -19,6 +19,7 @@ from savo_datasets.class_table import ClassTable
 from savo_datasets.errors import DatasetError
 from savo_datasets.found_photos import FoundPhotos
 from savo_datasets.groups import Grouping, read_groups
+from savo_datasets.look_alikes import RULE, LookAlikeRule
 from savo_datasets.preparation import Prepared, find_photos
 from savo_datasets.preparation import prepare as prepare_photos
 from savo_datasets.splits import SPLITS
@@ -37,8 +38,6 @@ __all__ = ["prepare"]
 Shares = tuple[float, float, float]
 
 DEFAULT_SHARES: Shares = (0.7, 0.2, 0.1)
-DUPLICATE_BITS = 6
-NO_DUPLICATE_CHECK = -1
 GAPS = 3
 """Exit code: a data set that is written, in which a class is missing where it could have been."""
 SHOWN_FILES = 20
@@ -97,16 +96,16 @@ def prepare(
     the split of their collection unless --split is given. The same command continues an interrupted download.
     """
     _check_shares(split)
-    near_bits = DUPLICATE_BITS if near_duplicates else NO_DUPLICATE_CHECK
+    look_alikes = RULE if near_duplicates else None
     if _is_store(source):
-        prepared, classes = asyncio.run(_from_store(source, output, split, near_bits, seed))
+        prepared, classes = asyncio.run(_from_store(source, output, split, look_alikes, seed))
         _print(prepared, classes.names, as_json=as_json)
         _exit_with_gaps(prepared.table, allow_gaps=allow_gaps)
         return
     with err.status("reading photos"), _unpacked(Path(source), output) as unpacked:
         found = find_photos(unpacked.folder)
         found = replace(found, left_out=unpacked.left_out.merged(found.left_out.files))
-        grouping = Grouping(session_gap, near_bits, read_groups(groups) if groups else found.groups)
+        grouping = Grouping(session_gap, look_alikes, read_groups(groups) if groups else found.groups)
         is_copy = unpacked.folder != Path(source)
         prepared = prepare_photos(found, output, split or DEFAULT_SHARES, grouping, seed, link=is_copy)
     _print(prepared, found.classes, found, as_json=as_json)
@@ -145,7 +144,7 @@ def _is_store(source: str) -> bool:
 
 
 async def _from_store(
-    source: str, output: Path, shares: Shares | None, near_bits: int, seed: int
+    source: str, output: Path, shares: Shares | None, look_alikes: LookAlikeRule | None, seed: int
 ) -> tuple[Prepared, ClassMap]:
     store, prefix, name = _open(source)
     try:
@@ -155,7 +154,7 @@ async def _from_store(
             def on_fetched(count: int) -> None:
                 status.update(f"reading samples: {count:,}")
 
-            return await prepare_stored(store, prefix, output, shares, near_bits, seed, on_fetched)
+            return await prepare_stored(store, prefix, output, shares, look_alikes, seed, on_fetched)
     except DependencyDownError as error:
         raise DatasetError(f"{name} cannot be read: {error}. Run the same command again to continue") from error
     finally:
