@@ -172,6 +172,14 @@ def test_statistics_are_a_table_or_json(savo: Savo, gateway: SmallGateway) -> No
     assert json.loads(savo("stats", "--json").stdout) == figures
 
 
+def test_stats_shows_what_people_correct(savo: Savo, gateway: SmallGateway) -> None:
+    renamed = {"model_version": "v2", "from_label": "tomato", "label": "apple", "items": 3, "of": 40}
+    answer = {"weeks": ["2026-W48"], "corrections": [renamed | {"share": 0.075, "trend": -0.02, "by_week": {}}]}
+    gateway.answers_with("GET", "/training/corrections", answer)
+    assert "tomato → apple  v2     3 of 40  7.5%   falling" in savo("stats", "--corrections").output
+    assert json.loads(savo("stats", "--corrections", "--json").stdout) == answer
+
+
 def test_the_rollout_is_shown_with_its_evidence_and_what_is_missing(savo: Savo, gateway: SmallGateway) -> None:
     gateway.answers_with("GET", "/admin/rollout", REPORT)
     result = savo("rollout", "show").output

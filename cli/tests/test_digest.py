@@ -118,6 +118,15 @@ PROGRESS: dict[str, Any] = {
     "cost_reduction_to_provider": 0.2454,
     "cost_reduction_goal": 0.99,
 }
+CORRECTIONS = {
+    "weeks": [f"2026-W{week}" for week in range(41, 49)],
+    "corrections": [
+        {"model_version": "v2", "from_label": "tomato", "label": "cherry_tomato", "items": 1_012, "of": 9_000,
+         "share": 0.1124, "trend": 0.031, "by_week": {"2026-W48": 12}},
+        {"model_version": "v1", "from_label": None, "label": "milk", "items": 3, "of": 90,
+         "share": 0.0333, "trend": None, "by_week": {}},
+    ],
+}  # fmt: skip
 ROLLOUT = {
     "state": "running", "experiment": "v2", "share": 0.25, "champion": {"version": "v1"},
     "reason": "v2 from 5 % to 25 %: every gate held",
@@ -136,7 +145,7 @@ NOTHING_YET: dict[str, Any] = PROGRESS | {
 
 
 def rendered_digests(progress: dict[str, Any] = PROGRESS, rollout: dict[str, Any] | None = ROLLOUT) -> tuple[str, str]:
-    digest = build_content(STATS, progress, rollout, now=NOW, url="https://savo.example")
+    digest = build_content(STATS, progress, rollout, now=NOW, url="https://savo.example", corrections=CORRECTIONS)
     return as_text(digest), as_html(digest)
 
 
@@ -150,6 +159,7 @@ def test_text_and_html_contain_the_same_figures() -> None:
             "24.3%", "no figure yet", "running: v2 at 25% against v1", "41 more confirmed scans", "87.1%", "921 ms",
             "$0.0163", "$38.40", "$1.50", "0.802", "99.2% less", "goal 99%", "24.5% less", "goal manual", "&gt; 0.850",
             "no date", "~85%", "~80%+", "1200ms", "&lt; 800ms", "&lt; 35%", "$0.01",
+            "tomato → cherry tomato", "1,012 of 9,000", "(11.2%)", "rising", "nothing → milk",
             "watch the rollout", "red onion", "blurred", "https://savo.example/training/stats",
         ):  # fmt: skip
             assert text in digest or unescape(text) in digest, text

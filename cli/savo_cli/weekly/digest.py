@@ -20,7 +20,7 @@ from savo_runtime.timing.clock import utc_now
 
 __all__ = ["digest"]
 
-CONFLICT, NO_ANSWER = 409, 503
+NOT_FOUND, CONFLICT, NO_ANSWER = 404, 409, 503
 
 
 @reported_errors()
@@ -59,7 +59,19 @@ def _content(gateway: Gateway) -> DigestContent:
         if refusal.status != NO_ANSWER:
             raise
         rollout = None
-    return build_content(stats, progress, rollout, now=utc_now(), url=address.rstrip("/"))
+    return build_content(
+        stats, progress, rollout, now=utc_now(), url=address.rstrip("/"), corrections=_corrections(gateway)
+    )
+
+
+def _corrections(gateway: Gateway) -> dict[str, Any] | None:
+    try:
+        found: dict[str, Any] = gateway.get("/training/corrections")
+    except RefusedError as refusal:
+        if refusal.status != NOT_FOUND:
+            raise
+        return None  # a gateway of an older release, in a rolling upgrade
+    return found
 
 
 def _send(gateway: Gateway, content: DigestContent, *, again: bool) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
+from savo_cli.correction_rows import CorrectionRow, correction_rows
 from savo_cli.rollout_summary import rollout_summary, traffic_summary
 from savo_cli.weekly.rows import (
     NO_FIGURE,
@@ -62,6 +63,9 @@ class DigestContent:
     classes: list[Bar]
     class_count: int
     """Classes with a box, of which `classes` shows the first."""
+    corrections: list[CorrectionRow]
+    """What people correct most often."""
+    corrections_weeks: int
     notes: list[str]
     """What is missing in this digest, and why."""
     url: str
@@ -75,11 +79,13 @@ def build_content(
     *,
     now: datetime,
     url: str,
+    corrections: Mapping[str, Any] | None = None,
 ) -> DigestContent:
-    """The content from GET /training/stats, GET /training/progress and GET /admin/rollout.
+    """The content from GET /training/stats, /training/progress, /admin/rollout and /training/corrections.
 
-    `rollout` is None if the rollout service did not answer.
+    `rollout` is None if the rollout service did not answer, `corrections` if the gateway has no such route yet.
     """
+    corrected = corrections or {"weeks": [], "corrections": []}
     trial = rollout or {}
     arms = trial.get("arms") or {}
     new_samples = count(progress["samples_last_week"])
@@ -105,6 +111,8 @@ def build_content(
         refused=longest(progress["refused_by_reason"], MAX_BARS),
         classes=longest(progress["per_class"], MAX_BARS),
         class_count=len(progress["per_class"]),
+        corrections=correction_rows(corrected, MAX_BARS),
+        corrections_weeks=len(corrected["weeks"]),
         notes=[] if arms else [_NO_ARMS],
         url=url,
     )

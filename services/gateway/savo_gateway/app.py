@@ -22,6 +22,7 @@ from savo_gateway.adapters.feedback_store import SqlFeedback
 from savo_gateway.adapters.figure_store import SqlFigures
 from savo_gateway.adapters.jwks_client import JwksClient
 from savo_gateway.adapters.key_store import SqlKeys
+from savo_gateway.adapters.label_quality.correction_store import SqlCorrections
 from savo_gateway.adapters.owner_app.app_scan_store import SqlAppScans
 from savo_gateway.adapters.owner_app.reported_store import SqlReportedScans
 from savo_gateway.adapters.projection import PROJECTION
@@ -38,6 +39,7 @@ from savo_gateway.http.scan_routes import ScanUseCases
 from savo_gateway.http.training_routes import TrainingUseCases
 from savo_gateway.http.upload_reader import UploadReader
 from savo_gateway.http.user_routes import UserUseCases
+from savo_gateway.label_quality.corrections import ShowCorrections
 from savo_gateway.owner_app.first.live_frames import LiveFrames
 from savo_gateway.owner_app.first.photo_scans import ScanAppPhoto
 from savo_gateway.owner_app.first.routes import FirstGenerationUseCases
@@ -190,6 +192,7 @@ def _training_routes(settings: GatewaySettings, runtime: Runtime, components: Co
         ),
         stats=ShowStats(components.figures, runtime.clock),
         progress=components.progress,
+        corrections=ShowCorrections(SqlCorrections(runtime.database), runtime.clock),
     )
 
 

@@ -18,6 +18,7 @@ from savo_contracts.training import TrainingFinished
 from savo_gateway.access.records import ApiKey, Person
 from savo_gateway.confirmations.records import ConfirmationRequest, Confirmed, ReportedPhoto
 from savo_gateway.figures.records import Figures, StoredFigures
+from savo_gateway.label_quality.records import CorrectionCount
 from savo_gateway.owner_app.records import OpenAccessSpending, ScanCopy, ScanReference
 from savo_gateway.photos.uploads import Photo
 from savo_gateway.scans.records import EventPosition, IdempotencyClaim, NewScan, Scan
@@ -27,6 +28,7 @@ __all__ = [
     "AppScans",
     "AuditLog",
     "ConsentStore",
+    "CorrectionStore",
     "Digests",
     "EventPositions",
     "FeedbackStore",
@@ -201,6 +203,14 @@ class FigureStore(Protocol):
     async def figures(self, today: datetime, week: datetime) -> StoredFigures: ...
 
     async def progress_figures(self, today: datetime, week: datetime, now: datetime) -> Figures: ...
+
+
+class CorrectionStore(Protocol):
+    """What people correct, by label, model version and week."""
+
+    async def corrections_since(self, week: str) -> Sequence[CorrectionCount]:
+        """Of the scans that were answered in this ISO week or later."""
+        ...
 
 
 class RefusedUploads(Protocol):

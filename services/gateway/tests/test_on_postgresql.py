@@ -30,6 +30,9 @@ from services.gateway.tests.test_confirmations import (
     test_an_early_confirmation_that_does_not_fit_the_answer_is_refused_with_its_errors,
 )
 from services.gateway.tests.test_consent import test_consent_is_off_until_it_is_given_and_again_after_a_withdrawal
+from services.gateway.tests.test_corrections import (
+    test_a_later_confirmation_replaces_the_corrections_of_the_one_before,
+)
 from services.gateway.tests.test_figures import (
     test_days_are_utc_weeks_begin_on_monday_and_megabytes_are_millions,
     test_progress_shows_runs_and_goals_with_their_figures,
@@ -58,6 +61,7 @@ __all__ = [
     "TestFeedback",
     "TestHistory",
     "TestOpenAccess",
+    "test_a_later_confirmation_replaces_the_corrections_of_the_one_before",
     "test_a_photo_becomes_an_object_a_scan_and_an_event",
     "test_a_repeated_confirmation_gives_the_same_answer_and_one_event",
     "test_a_scan_without_an_answer_fails_half_a_minute_after_it_expired",

@@ -129,6 +129,7 @@ PROJECTION = Projection(
     not_rebuilt={
         "scans": "sender, photo and time: only results and figures of confirmations come from topics",
         "confirmations": "each revision of a confirmation: events hold the merged items",
+        "corrections": "sums over confirmations, written in their transactions",
         "subjects": "the person behind a subject is in no event",
         "consents": "the person's own choice, written in the transaction of its event",
         "feedback": "what people wrote about scans is in no event",

@@ -12,13 +12,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from savo_contracts.envelope import named_id
 from savo_contracts.figures import is_edited
-from savo_contracts.scans import ConfirmedItem, ScanCompleted, ScanFailed
+from savo_contracts.scans import ScanCompleted, ScanFailed
 from savo_gateway.access.records import Person
 from savo_gateway.adapters.consent_store import consent_of_subject
+from savo_gateway.adapters.label_quality.correction_store import count_corrections
 from savo_gateway.adapters.rows import find_subject, subject_for, to_requests, to_scan, write_failure, write_result
 from savo_gateway.adapters.tables import ConfirmationRow, IdempotencyRow, PhotoOwnerRow, ScanRow, SubjectRow
 from savo_gateway.confirmations.confirmation import check_may_confirm, confirmed_event
-from savo_gateway.confirmations.edit_merging import check_fits, merge_edits
+from savo_gateway.confirmations.edit_merging import MergedEdits, check_fits, merge_edits
 from savo_gateway.confirmations.records import ConfirmationRequest, Confirmed
 from savo_gateway.errors import IdempotencyKeyReusedError, ScanNotFoundError
 from savo_gateway.scans.acceptance import requested_event
@@ -172,7 +173,8 @@ class SqlScans:
         accepted = [revision for index, revision in enumerate(revisions) if index not in merged.refused]
         if not accepted:
             return Confirmed(to_scan(row, revisions))
-        before = _published_items(result, revisions)
+        before = _published_edits(result, revisions)
+        await count_corrections(session, result, before, merged)
         edited = is_edited(merged.items)
         is_first, newly_edited = row.confirmed_at is None, edited and not (row.confirmed_at and row.edited)
         row.edited, row.confirmed_at = edited, now
@@ -186,7 +188,7 @@ class SqlScans:
         return Confirmed(
             to_scan(row, revisions),
             event,
-            changed_items=tuple(item for item in merged.items if item not in before),
+            changed_items=tuple(item for item in merged.items if item not in before.items),
             is_first=is_first,
             newly_edited=newly_edited,
         )
@@ -209,10 +211,10 @@ async def _with_confirmations(session: AsyncSession, query: Select[ScanRow]) -> 
     return [to_scan(row, by_scan.get(row.scan_id, [])) for row in rows]
 
 
-def _published_items(result: ScanCompleted, revisions: Sequence[ConfirmationRow]) -> tuple[ConfirmedItem, ...]:
-    """Items of the newest published event."""
+def _published_edits(result: ScanCompleted, revisions: Sequence[ConfirmationRow]) -> MergedEdits:
+    """Those of the newest published event; without items before the first."""
     published = to_requests([revision for revision in revisions if revision.published])
-    return merge_edits(result.items, result.served_by, published).items if published else ()
+    return merge_edits(result.items, result.served_by, published)
 
 
 def _changes_nothing(scan: Scan, revisions: Sequence[ConfirmationRow], request: ConfirmationRequest) -> bool:

@@ -17,6 +17,7 @@ __all__ = [
     "Base",
     "ConfirmationRow",
     "ConsentRow",
+    "CorrectionRow",
     "DigestRow",
     "FeedbackRow",
     "IdempotencyRow",
@@ -129,6 +130,20 @@ class ConfirmationRow(Base):
     request: Mapped[dict[str, Any]]
     published: Mapped[bool] = mapped_column(Boolean)
     confirmed_at: Mapped[datetime]
+
+
+class CorrectionRow(Base):
+    """Number of items whose label people changed from one to another, or kept, by model version and week."""
+
+    __tablename__ = "corrections"
+
+    week: Mapped[str] = mapped_column(String(8), primary_key=True)
+    model_version: Mapped[str] = mapped_column(String(120), primary_key=True)
+    from_label: Mapped[str] = mapped_column(String(80), primary_key=True)
+    """Empty: the model missed the item."""
+    label: Mapped[str] = mapped_column(String(80), primary_key=True)
+    """Empty: the user removed the item."""
+    items: Mapped[int] = mapped_column(Integer)
 
 
 class IdempotencyRow(Base):

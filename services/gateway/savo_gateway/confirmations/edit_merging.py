@@ -31,6 +31,8 @@ class MergedEdits:
     """The merged items of all accepted requests."""
 
     items: tuple[ConfirmedItem, ...]
+    detected: tuple[str | None, ...]
+    """The label of each item in the result; None for an item that the user added."""
     nothing_missing: bool
     unspoken: tuple[str, ...]
     """Labels of the result that no edit names."""
@@ -83,9 +85,10 @@ def merge_edits(
         entries = _applied(entries, request, served_by)
         nothing_missing = request.nothing_missing
     unspoken = tuple(entry.detection.label for entry in entries if entry.detection and entry.confirmed is None)
-    items = tuple(entry.confirmed for entry in entries if entry.confirmed is not None)
+    confirmed = [(entry.confirmed, entry.detection) for entry in entries if entry.confirmed is not None]
     return MergedEdits(
-        items=items,
+        items=tuple(item for item, _ in confirmed),
+        detected=tuple(_label(detection) if detection else None for _, detection in confirmed),
         nothing_missing=nothing_missing and not unspoken,
         unspoken=unspoken,
         refused=refused,

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 
 from savo_gateway.errors import GatewayError
@@ -16,6 +16,8 @@ from savo_gateway.http.dependencies import TrainingCaller, provided
 from savo_gateway.http.problems import PROBLEM_RESPONSES
 from savo_gateway.http.schemas import ConfirmationView, PhotoForm
 from savo_gateway.http.upload_reader import UploadReader, parse_form, photo_body, without_empty
+from savo_gateway.label_quality.corrections import ShowCorrections
+from savo_gateway.label_quality.records import Corrections
 from savo_gateway.owner_app.answers import app_message
 from savo_gateway.owner_app.callers import AppTrainingCaller
 from savo_gateway.owner_app.first.report import Report
@@ -37,6 +39,7 @@ class TrainingUseCases:
     submit: SubmitReport
     stats: ShowStats
     progress: ShowProgress
+    corrections: ShowCorrections
 
 
 Training = Annotated[TrainingUseCases, provided(TrainingUseCases)]
@@ -71,6 +74,17 @@ async def show_stats(use: Training) -> TrainingStats:
 @router.get("/progress", summary="Every goal with its current figure, and whether it is on course")
 async def show_progress(use: Training, _caller: TrainingCaller) -> Progress:
     return await use.progress()
+
+
+@router.get("/corrections", summary="What people correct: from which label to which, by model version, with its trend")
+async def show_corrections(
+    use: Training,
+    _caller: TrainingCaller,
+    weeks: Annotated[int, Query(ge=2, le=104, description="ISO weeks, the current one included.")] = 8,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 50,
+) -> Corrections:
+    """A scan counts in the week in which it was answered, once for each of its items."""
+    return await use.corrections(weeks=weeks, limit=limit)
 
 
 @router.post("/upload-image", summary="Store a photo without scanning it", openapi_extra=photo_body(PhotoForm))
