@@ -178,6 +178,7 @@ async def test_the_openapi_document_has_every_route_with_its_tag(gateway: Gatewa
         ("POST", "/api/scanning/feedback"),
         ("GET", "/training/stats"),
         ("GET", "/training/progress"),
+        ("GET", "/training/corrections"),
         ("POST", "/training/upload-image"),
         ("POST", "/training/submit"),
         ("POST", "/inventory/scan"),
