@@ -33,10 +33,10 @@ from savo_contracts.geometry import BoundingBox
 from savo_contracts.ingredients import normalise
 from savo_datasets.class_map import ClassMap, dense_labels
 from savo_datasets.errors import DatasetError
+from savo_datasets.folder_files import files_under, photo_files
 from savo_datasets.found_photos import CheckedPhoto, FoundPhotos, LeftOut
 from savo_datasets.labels import TruthBox, format_labels
 from savo_datasets.signatures import signature_of
-from savo_datasets.yolo_folder import photo_files
 
 __all__ = ["MAX_LABEL_BYTES", "MAX_PHOTO_BYTES", "find_photos", "label_files"]
 
@@ -128,8 +128,8 @@ class _Reading:
 
 def label_files(folder: Path) -> Iterator[Path]:
     """The JSON files in folders named labels, in no order, without hidden files."""
-    for path in folder.rglob("*.json"):
-        if "labels" in path.relative_to(folder).parts[:-1] and not path.name.startswith("."):
+    for path in files_under(folder, {".json"}):
+        if "labels" in path.relative_to(folder).parts[:-1]:
             yield path
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
+from savo_datasets.errors import DatasetError
 from savo_datasets.sessions import Capture
 from savo_datasets.signatures import Signature
 
@@ -39,6 +40,16 @@ class LeftOut:
         reasons = [*self.files, *(reason for reason in other if reason not in self.files)]
         both = {reason: [*self.files.get(reason, []), *other.get(reason, [])] for reason in reasons}
         return replace(self, files=both)
+
+    def examples(self, count: int = 10) -> list[str]:
+        """The first files with their reasons, at most three of each reason."""
+        return [f"{reason}: {file}" for reason, files in self.files.items() for file in files[:3]][:count]
+
+    def refuse(self) -> None:
+        """Raises `DatasetError` when there is any file."""
+        if self.files:
+            reasons = ", ".join(f"{count} {reason}" for reason, count in self.counts().items())
+            raise DatasetError(f"the data set has photos or rows that cannot be used ({reasons})", self.examples())
 
     def counts(self) -> dict[str, int]:
         """Number of files by reason."""

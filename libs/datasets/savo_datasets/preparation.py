@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from savo_datasets import app_folder, yolo_folder
+from savo_datasets import app_folder
 from savo_datasets.class_table import ClassTable, class_table
-from savo_datasets.found_photos import FoundPhotos
+from savo_datasets.formats import reading
+from savo_datasets.formats.samples import Sample
+from savo_datasets.found_photos import CheckedPhoto, FoundPhotos
 from savo_datasets.groups import GROUPS_FILE, Grouping, group_photos, write_groups
-from savo_datasets.labels import count_classes
-from savo_datasets.sessions import Photo
+from savo_datasets.labels import count_classes, format_labels
+from savo_datasets.new_folder import new_folder
+from savo_datasets.sessions import Photo, read_capture
+from savo_datasets.signatures import signature_of
 from savo_datasets.splits import SPLITS, assign_splits
-from savo_datasets.yolo_writer import place_photo, require_empty, write_description
+from savo_datasets.yolo_folder import no_labelled_photo
+from savo_datasets.yolo_writer import place_photo, write_description
 
-__all__ = ["Prepared", "find_photos", "prepare", "report"]
+__all__ = ["OnRead", "Prepared", "find_photos", "prepare", "report"]
+
+OnRead = Callable[[int], None]
+"""Receives the number of photos read so far."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +47,47 @@ class Prepared:
     """Photos with an item without a box, by split. A model that finds such an item is counted wrong."""
 
 
-def find_photos(folder: Path) -> FoundPhotos:
+def find_photos(folder: Path, on_read: OnRead = lambda _count: None) -> FoundPhotos:
     """Every usable photo of a folder once. What the folder holds decides which reader reads it.
 
-    Raises `DatasetError` like the reader.
+    `on_read` receives the number of photos read so far. Raises `DatasetError` like the reader, and for a folder without
+    a usable photo.
     """
-    is_app_folder = any(app_folder.label_files(folder)) and not yolo_folder.has_classes(folder)
-    return app_folder.find_photos(folder) if is_app_folder else yolo_folder.find_photos(folder)
+    if reading.is_app_folder(folder):
+        return app_folder.find_photos(folder)
+    source = reading.open_samples(folder)
+    photos: list[CheckedPhoto] = []
+    groups: dict[str, str] = {}
+    digests: set[bytes] = set()
+    for count, sample in enumerate(source.samples, start=1):
+        found = _checked(sample, source.classes, digests)
+        if isinstance(found, CheckedPhoto):
+            photos.append(found)
+            if sample.group is not None:
+                groups[found.path.stem] = sample.group
+        else:
+            source.left_out.add(found, str(sample.path))
+        on_read(count)
+    if not photos:
+        raise no_labelled_photo(folder, source.left_out)
+    return FoundPhotos(source.classes, tuple(photos), source.left_out, groups)
+
+
+def _checked(sample: Sample, classes: Sequence[str], digests: set[bytes]) -> CheckedPhoto | str:
+    """The photo, or why it is left out. Its digest is added to `digests`, those of the photos before it."""
+    assert sample.path is not None
+    try:
+        content = sample.path.read_bytes()
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    digest = hashlib.sha256(content).digest()
+    if digest in digests:
+        return "the same file twice"
+    signature = signature_of(content)
+    if signature is None:
+        return "unreadable"
+    digests.add(digest)
+    return CheckedPhoto(sample.path, format_labels(sample.boxes, classes), signature, read_capture(content))
 
 
 def prepare(
@@ -58,8 +101,8 @@ def prepare(
 ) -> Prepared:
     """Split the photos and write the data set to `output`, a new or empty folder.
 
-    `shares`: fractions of train, val and test. `link`: see `place_photo`. Raises `DatasetError` when `output` is not
-    empty.
+    `shares`: fractions of train, val and test. `link`: see `place_photo`. The folder appears complete or not at all.
+    Raises `DatasetError` when `output` is not empty.
     """
     photos = [Photo(photo.path.stem, photo.signature, photo.capture) for photo in found.photos]
     boxes = [count_classes(photo.labels) for photo in found.photos]
@@ -67,14 +110,14 @@ def prepare(
     groups = group_photos(photos, grouping, boxes, len(expected))
     splits = assign_splits(groups.groups, shares, seed, boxes)
     table = class_table(found.classes, boxes, splits, groups, expected=expected)
-    require_empty(output)
-    output.mkdir(parents=True, exist_ok=True)
-    for photo, split in zip(found.photos, splits, strict=True):
-        place_photo(photo.path, photo.labels, split, output, link=link)
-    write_groups(output / GROUPS_FILE, [photo.name for photo in photos], splits, groups)
-    table.write(output)
-    data = write_description(output, found.classes, present=[split for split in SPLITS if split in splits])
-    prepared = report(splits, groups.groups, table, found.left_out.counts(), data)
+    present = [split for split in SPLITS if split in splits]
+    with new_folder(output) as building:
+        for photo, split in zip(found.photos, splits, strict=True):
+            place_photo(photo.path, photo.labels, split, building, link=link)
+        write_groups(building / GROUPS_FILE, [photo.name for photo in photos], splits, groups)
+        table.write(building)
+        data = write_description(building, found.classes, root=output, present=present)
+    prepared = report(splits, groups.groups, table, found.left_out.counts(), output / data.name)
     unboxed = Counter(split for photo, split in zip(photos, splits, strict=True) if photo.name in found.unboxed)
     return replace(prepared, unboxed={split: unboxed[split] for split in SPLITS})
 

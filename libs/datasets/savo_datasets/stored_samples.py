@@ -26,11 +26,12 @@ from savo_datasets.errors import DatasetError
 from savo_datasets.groups import GROUPS_FILE, Grouping, Groups, group_photos, write_groups
 from savo_datasets.labels import count_classes, parse_labels
 from savo_datasets.look_alikes import LookAlikeRule
+from savo_datasets.new_folder import require_empty
 from savo_datasets.preparation import Prepared, report
 from savo_datasets.sessions import Photo
 from savo_datasets.signatures import BLANK, Signature, signature_of
 from savo_datasets.splits import SPLITS, assign_splits
-from savo_datasets.yolo_writer import place_photo, require_empty, write_description
+from savo_datasets.yolo_writer import place_photo, write_description
 from savo_runtime.storage.concurrency import gather_limited
 from savo_runtime.storage.digests import file_sha256
 from savo_runtime.storage.port import ObjectInfo, ObjectNotFoundError, ObjectStore
@@ -99,12 +100,13 @@ async def prepare_stored(
     look_alikes: LookAlikeRule | None,
     seed: int,
     on_fetched: OnFetched,
+    *,
+    strict: bool = False,
 ) -> tuple[Prepared, ClassMap]:
     """Write the samples under `prefix` to `output`, a new or empty folder.
 
     `shares`: fractions of train, val and test, or None for the splits of the collection. `look_alikes`: see
-    `Grouping`.
-    Raises `DatasetError`, and the store's errors.
+    `Grouping`. `strict`: refuse samples that cannot be used. Raises `DatasetError`, and the store's errors.
     """
     base, classes = await _find_classes(store, prefix)
     await asyncio.to_thread(require_empty, output)
@@ -114,6 +116,8 @@ async def prepare_stored(
     if not fetched.samples:
         next_step = "collect samples first, or check --input"
         raise DatasetError(f"{base}meta/ has no usable sample ({_reasons(fetched.left_out)}): {next_step}")
+    if strict and fetched.left_out:
+        raise DatasetError(f"{base}meta/ has samples that cannot be used: {_reasons(fetched.left_out)}")
     mapping = class_map(fetched.class_ids, classes)
     prepared = await asyncio.to_thread(_prepare_fetched, fetched, mapping, shares, look_alikes, seed, cache, output)
     return prepared, mapping

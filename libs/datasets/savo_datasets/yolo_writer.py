@@ -10,16 +10,9 @@ from typing import Any
 
 import yaml
 
-from savo_datasets.errors import DatasetError
 from savo_datasets.splits import SPLITS
 
-__all__ = ["add_photo", "create_folder", "place_photo", "require_empty", "write_data_yaml", "write_description"]
-
-
-def require_empty(output: Path) -> None:
-    """Raises `DatasetError` for a folder that is not empty: existing files are never overwritten."""
-    if output.exists() and any(output.iterdir()):
-        raise DatasetError(f"{output} is not empty: give another --output, or remove it first")
+__all__ = ["add_photo", "create_folder", "place_photo", "write_data_yaml", "write_description"]
 
 
 def place_photo(photo: Path, labels: str, split: str, output: Path, *, link: bool = False) -> None:
@@ -65,9 +58,10 @@ def write_data_yaml(
     ultralytics needs val photos to measure on between epochs. Without any it gets the training photos, never the
     holdout, which no training may use.
     """
-    folders = {split: f"images/{split}" for split in present}
-    folders.setdefault("val", "images/train")
-    _dump(target, {"path": str((root or target.parent).resolve()), **folders, "names": dict(enumerate(names))})
+    folders = {"val": "images/train"} | {split: f"images/{split}" for split in present}
+    splits = {split: folders[split] for split in SPLITS if split in folders}
+    content = {"path": str((root or target.parent).resolve()), **splits, "nc": len(names)}
+    _dump(target, content | {"names": dict(enumerate(names))})
     return target
 
 

@@ -1,0 +1,1 @@
+"""Reports of data sets for people: pages and pictures."""
