@@ -27,6 +27,22 @@ COMMANDS: tuple[Command | Group, ...] = (
         "Measure a model through the serving code: mAP@0.5 with its interval, and AP by class.",
     ),
     Group(
+        "dataset",
+        "Data sets: folders in any format.",
+        (
+            Command(
+                "show",
+                f"{_COMMAND_LINE}.dataset.show:show",
+                "Show the classes of a data set, and the photos whose boxes need a look: overlaps, tiny boxes, blur.",
+            ),
+            Command(
+                "convert",
+                f"{_COMMAND_LINE}.dataset.convert:convert",
+                "Write a data set in another format, with the splits that it has.",
+            ),
+        ),
+    ),
+    Group(
         "runs",
         "Training runs of the trainer service.",
         (

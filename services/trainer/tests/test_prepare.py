@@ -140,12 +140,6 @@ def test_prepare_reads_the_tar_of_the_folder_of_the_app(tmp_path: Path) -> None:
     ("change", "message"),
     [
         (lambda folder: (folder / "classes.txt").unlink(), "add a classes.txt"),
-        (
-            lambda folder: (folder / "labels" / "a.txt").write_text("7 0.5 0.5 0.1 0.1\n"),
-            "a.txt:1 has class id 7, but there are 2 classes",
-        ),
-        (lambda folder: (folder / "labels" / "a.txt").write_text("0 0.5 0.5 3 0.1\n"), "each 0 to 1"),
-        (lambda folder: (folder / "labels" / "a.txt").write_text("tomato 0.5\n"), "is not a YOLO label"),
         (lambda folder: [path.unlink() for path in (folder / "labels").iterdir()], "holds no labelled photo"),
     ],
 )
@@ -156,6 +150,29 @@ def test_an_invalid_input_is_reported_in_one_line(tmp_path: Path, change: object
     assert code == 1
     assert message in " ".join(output.split())
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("7 0.5 0.5 0.1 0.1", "labels/a.txt:1: has class id 7, but there are 2 classes"),
+        ("0 0.5 0.5 3 0.1", "each 0 to 1"),
+        ("tomato 0.5", "is not a YOLO label"),
+    ],
+)
+def test_a_row_that_cannot_be_used_is_left_out_or_refused_by_strict(tmp_path: Path, row: str, message: str) -> None:
+    source = make_folder(tmp_path / "in", ["a", "b", "c"])
+    (source / "labels" / "a.txt").write_text(f"{row}\n1 0.5 0.5 0.1 0.1\n", encoding="utf-8")
+    code, output = prepare("--input", source, "--output", tmp_path / "strict", "--strict")
+    assert code == 1
+    assert message in " ".join(output.split())
+    assert not (tmp_path / "strict").exists()
+    code, output = prepare("--input", source, "--output", tmp_path / "out", "--allow-gaps", "--json")
+    assert code == 0
+    ((_, (file,)),) = summary_of(output)["left_out_files"].items()
+    assert message in f"{file}"
+    (labels,) = (tmp_path / "out" / "labels").rglob("a.txt")
+    assert labels.read_text(encoding="utf-8") == "1 0.500000 0.500000 0.100000 0.100000\n"
 
 
 def test_numbered_names_of_different_photos_are_no_session(tmp_path: Path) -> None:

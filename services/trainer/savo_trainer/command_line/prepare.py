@@ -51,8 +51,8 @@ def prepare(
         typer.Option(
             "--input",
             metavar="SOURCE",
-            help="Folder or tar with images/ and labels/, and classes.txt or data.yaml, or as the app's API stores "
-            "them; or s3://BUCKET with the samples of an object store.",
+            help="Folder or tar with a data set in YOLO, COCO, Pascal VOC or Label Studio form, or as the app's API "
+            "stores it; or s3://BUCKET with the samples of an object store.",
         ),
     ],
     output: Annotated[
@@ -85,6 +85,9 @@ def prepare(
     allow_gaps: Annotated[
         bool, typer.Option("--allow-gaps", help="Exit with 0 instead of 3 when a split lacks a class.")
     ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse the input when a photo or row of it cannot be used.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Split labelled photos into train, val and test by session and class.
@@ -94,17 +97,21 @@ def prepare(
 
     Samples of an object store (s3://, with the R2_* settings or SAVO_S3_ENDPOINT_URL, or the folder .savo/objects) keep
     the split of their collection unless --split is given. The same command continues an interrupted download.
+
+    A photo or a row of a label file that cannot be used is left out and counted; with --strict nothing is written then.
     """
     _check_shares(split)
     look_alikes = RULE if near_duplicates else None
     if _is_store(source):
-        prepared, classes = asyncio.run(_from_store(source, output, split, look_alikes, seed))
+        prepared, classes = asyncio.run(_from_store(source, output, split, look_alikes, seed, strict=strict))
         _print(prepared, classes.names, as_json=as_json)
         _exit_with_gaps(prepared.table, allow_gaps=allow_gaps)
         return
     with err.status("reading photos"), _unpacked(Path(source), output) as unpacked:
         found = find_photos(unpacked.folder)
         found = replace(found, left_out=unpacked.left_out.merged(found.left_out.files))
+        if strict:
+            found.left_out.refuse()
         grouping = Grouping(session_gap, look_alikes, read_groups(groups) if groups else found.groups)
         is_copy = unpacked.folder != Path(source)
         prepared = prepare_photos(found, output, split or DEFAULT_SHARES, grouping, seed, link=is_copy)
@@ -144,7 +151,7 @@ def _is_store(source: str) -> bool:
 
 
 async def _from_store(
-    source: str, output: Path, shares: Shares | None, look_alikes: LookAlikeRule | None, seed: int
+    source: str, output: Path, shares: Shares | None, look_alikes: LookAlikeRule | None, seed: int, *, strict: bool
 ) -> tuple[Prepared, ClassMap]:
     store, prefix, name = _open(source)
     try:
@@ -154,7 +161,7 @@ async def _from_store(
             def on_fetched(count: int) -> None:
                 status.update(f"reading samples: {count:,}")
 
-            return await prepare_stored(store, prefix, output, shares, look_alikes, seed, on_fetched)
+            return await prepare_stored(store, prefix, output, shares, look_alikes, seed, on_fetched, strict=strict)
     except DependencyDownError as error:
         raise DatasetError(f"{name} cannot be read: {error}. Run the same command again to continue") from error
     finally:

@@ -1,0 +1,1 @@
+"""`savo dataset`: a module for each of its commands."""
