@@ -33,7 +33,7 @@ from savo_contracts.geometry import BoundingBox
 from savo_contracts.ingredients import normalise
 from savo_datasets.class_map import ClassMap, dense_labels
 from savo_datasets.errors import DatasetError
-from savo_datasets.folder_files import files_under, photo_files
+from savo_datasets.formats.folder_files import files_under, photo_files
 from savo_datasets.found_photos import CheckedPhoto, FoundPhotos, LeftOut
 from savo_datasets.labels import TruthBox, format_labels
 from savo_datasets.signatures import signature_of

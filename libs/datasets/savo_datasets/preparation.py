@@ -11,11 +11,11 @@ from pathlib import Path
 from savo_datasets import app_folder
 from savo_datasets.class_table import ClassTable, class_table
 from savo_datasets.formats import reading
+from savo_datasets.formats.new_folder import new_folder
 from savo_datasets.formats.samples import Sample
 from savo_datasets.found_photos import CheckedPhoto, FoundPhotos
 from savo_datasets.groups import GROUPS_FILE, Grouping, group_photos, write_groups
 from savo_datasets.labels import count_classes, format_labels
-from savo_datasets.new_folder import new_folder
 from savo_datasets.sessions import Photo, read_capture
 from savo_datasets.signatures import signature_of
 from savo_datasets.splits import SPLITS, assign_splits

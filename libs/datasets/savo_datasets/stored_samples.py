@@ -23,10 +23,10 @@ from savo_contracts.documents import ClassList, SampleMeta, sample_image_key, sa
 from savo_datasets.class_map import ClassMap, class_map, dense_labels
 from savo_datasets.class_table import ClassTable, class_table
 from savo_datasets.errors import DatasetError
+from savo_datasets.formats.new_folder import require_empty
 from savo_datasets.groups import GROUPS_FILE, Grouping, Groups, group_photos, write_groups
 from savo_datasets.labels import count_classes, parse_labels
 from savo_datasets.look_alikes import LookAlikeRule
-from savo_datasets.new_folder import require_empty
 from savo_datasets.preparation import Prepared, report
 from savo_datasets.sessions import Photo
 from savo_datasets.signatures import BLANK, Signature, signature_of

@@ -13,9 +13,9 @@ from typing import Any
 
 import yaml
 
-from savo_datasets.class_names import names_in_lines, names_in_yaml
 from savo_datasets.errors import DatasetError
-from savo_datasets.folder_files import files_under, photo_files, split_of
+from savo_datasets.formats.class_names import names_in_lines, names_in_yaml
+from savo_datasets.formats.folder_files import files_under, photo_files, split_of
 from savo_datasets.formats.samples import Sample, SampleSource
 from savo_datasets.found_photos import LeftOut
 from savo_datasets.groups import GROUPS_FILE, SUBJECTS_FILE, read_groups

@@ -28,7 +28,7 @@ COMMANDS: tuple[Command | Group, ...] = (
     ),
     Group(
         "dataset",
-        "Data sets: folders in any format.",
+        "Data sets on disk.",
         (
             Command(
                 "show",

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, Self
 
 from savo_contracts.geometry import BoundingBox
 from savo_datasets.errors import DatasetError
-from savo_datasets.folder_files import split_of
+from savo_datasets.formats.folder_files import split_of
 from savo_datasets.formats.photo_index import PhotoIndex
 from savo_datasets.formats.photo_sizes import upright_size
 from savo_datasets.formats.samples import Sample, SampleSource

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from savo_contracts.geometry import BoundingBox
-from savo_datasets.folder_files import split_of
+from savo_datasets.formats.folder_files import split_of
 from savo_datasets.formats.photo_index import PhotoIndex
 from savo_datasets.formats.samples import Sample, SampleSource
 from savo_datasets.found_photos import LeftOut

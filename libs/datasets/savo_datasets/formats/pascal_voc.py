@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
-from savo_datasets.folder_files import files_under, split_of
 from savo_datasets.formats.coco import OTHER_SIZE, clipped_box, is_ratio_of
+from savo_datasets.formats.folder_files import files_under, split_of
 from savo_datasets.formats.photo_index import PhotoIndex
 from savo_datasets.formats.photo_sizes import upright_size
 from savo_datasets.formats.samples import Sample, SampleSource

@@ -6,7 +6,7 @@ import re
 from pathlib import Path, PurePosixPath
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from savo_datasets.folder_files import photo_files, split_of
+from savo_datasets.formats.folder_files import photo_files, split_of
 
 __all__ = ["PhotoIndex"]
 

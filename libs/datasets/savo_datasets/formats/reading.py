@@ -9,8 +9,8 @@ from typing import Any
 
 from savo_datasets import app_folder, yolo_folder
 from savo_datasets.errors import DatasetError
-from savo_datasets.folder_files import files_under, photo_files
 from savo_datasets.formats import coco, label_studio, pascal_voc
+from savo_datasets.formats.folder_files import files_under, photo_files
 from savo_datasets.formats.samples import Sample, SampleSource
 from savo_datasets.found_photos import FoundPhotos
 from savo_datasets.labels import truth_boxes

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from savo_datasets.formats.new_folder import new_folder
 from savo_datasets.formats.writing import Format, write_folder
-from savo_datasets.new_folder import new_folder
 from savo_runtime.command_line.output import reported_errors
 from savo_trainer.command_line.dataset.sources import opened
 from savo_trainer.command_line.options import AsJson
@@ -23,7 +23,7 @@ def convert(
         str, typer.Argument(metavar="DIR", help="Folder with a data set: YOLO, COCO, Pascal VOC or Label Studio.")
     ],
     output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="New or empty folder.")],
-    to: Annotated[Format, typer.Option("--to", help="Format of OUTPUT.")],
+    to: Annotated[Format, typer.Option("--to", metavar="FORMAT", help="yolo, coco, voc or ndjson.")],
     strict: Annotated[
         bool, typer.Option("--strict", help="Refuse the input when a photo or row of it cannot be used.")
     ] = False,

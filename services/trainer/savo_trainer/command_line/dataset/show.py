@@ -37,7 +37,7 @@ def show(
     class_name: Annotated[
         str | None, typer.Option("--class", metavar="NAME", help="Only photos with a box of this class.")
     ] = None,
-    split: Annotated[str | None, typer.Option("--split", metavar="S", help="train, val or test.")] = None,
+    split: Annotated[str | None, typer.Option("--split", metavar="SPLIT", help="train, val or test.")] = None,
     html: Annotated[bool, typer.Option("--html", help="Write a page with pictures, the doubtful first.")] = False,
     output: Annotated[
         Path | None, typer.Option("--output", metavar="DIR", help="Folder for the page and the picture.")
