@@ -13,7 +13,8 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -32,9 +33,9 @@ from savo_datasets.sessions import Photo
 from savo_datasets.signatures import BLANK, Signature, signature_of
 from savo_datasets.splits import SPLITS, assign_splits
 from savo_datasets.yolo_writer import place_photo, write_description
-from savo_runtime.storage.concurrency import gather_limited
+from savo_runtime.storage.concurrency import map_limited
 from savo_runtime.storage.digests import file_sha256
-from savo_runtime.storage.port import ObjectInfo, ObjectNotFoundError, ObjectStore
+from savo_runtime.storage.port import ObjectNotFoundError, ObjectStore
 
 __all__ = ["PAGE", "prepare_stored"]
 
@@ -138,27 +139,19 @@ async def _find_classes(store: ObjectStore, prefix: str) -> tuple[str, ClassList
 
 async def _fetch(store: ObjectStore, base: str, cache: _Cache, on_fetched: OnFetched) -> _Fetched:
     fetched = _Fetched()
-    async for page in _pages(store.list(f"{base}meta/")):
-        for found in await gather_limited(page, lambda info: _fetch_sample(store, base, info.key, cache)):
+    requests = map_limited(store.list(f"{base}meta/"), lambda info: _fetch_sample(store, base, info.key, cache))
+    async with aclosing(requests) as results:
+        async for found in results:
             if isinstance(found, str):
                 fetched.left_out[found] += 1
-            else:
-                sample, ids = found
-                fetched.samples.append(sample)
-                fetched.class_ids |= ids
-        on_fetched(len(fetched.samples))
+                continue
+            sample, ids = found
+            fetched.samples.append(sample)
+            fetched.class_ids |= ids
+            if len(fetched.samples) % PAGE == 0:
+                on_fetched(len(fetched.samples))
+    on_fetched(len(fetched.samples))
     return fetched
-
-
-async def _pages(infos: AsyncIterator[ObjectInfo]) -> AsyncIterator[list[ObjectInfo]]:
-    page: list[ObjectInfo] = []
-    async for info in infos:
-        page.append(info)
-        if len(page) == PAGE:
-            yield page
-            page = []
-    if page:
-        yield page
 
 
 async def _fetch_sample(store: ObjectStore, base: str, meta_key: str, cache: _Cache) -> tuple[_Sample, set[int]] | str:
@@ -208,12 +201,16 @@ def _prepare_fetched(
     cache: _Cache,
     output: Path,
 ) -> Prepared:
-    texts = [
-        dense_labels(cache.labels(sample.sha256).read_text(encoding="utf-8"), mapping) for sample in fetched.samples
-    ]
+    boxes = [count_classes(text) for text in _dense_labels(fetched, mapping, cache)]
     signatures = _signatures(fetched.samples, cache) if shares and look_alikes else [BLANK] * len(fetched.samples)
-    division = _divide(fetched.samples, signatures, texts, mapping.names, shares, look_alikes, seed)
-    return _write(fetched, mapping, texts, division, cache, output)
+    division = _divide(fetched.samples, signatures, boxes, mapping.names, shares, look_alikes, seed)
+    return _write(fetched, mapping, division, cache, output)
+
+
+def _dense_labels(fetched: _Fetched, mapping: ClassMap, cache: _Cache) -> Iterator[str]:
+    """The label file of each sample with positions in the mapping's names as ids, read one at a time."""
+    for sample in fetched.samples:
+        yield dense_labels(cache.labels(sample.sha256).read_text(encoding="utf-8"), mapping)
 
 
 def _signatures(samples: Sequence[_Sample], cache: _Cache) -> list[Signature]:
@@ -233,18 +230,17 @@ class _Division:
 def _divide(
     samples: Sequence[_Sample],
     signatures: Sequence[Signature],
-    texts: Sequence[str],
+    boxes: Sequence[Counter[int]],
     names: Sequence[str],
     shares: Sequence[float] | None,
     look_alikes: LookAlikeRule | None,
     seed: int,
 ) -> _Division:
-    """Groups and splits of the samples. `texts`: the label file of each sample, with positions in `names` as ids.
+    """Groups and splits of the samples. `boxes`: of each sample by class, a position in `names`.
 
     With new shares, subjects with photos that look alike form one group, and a group with a train-only sample goes to
     train.
     """
-    boxes = [count_classes(text) for text in texts]
     subjects = [sample.subject for sample in samples]
     if shares is None:
         splits, groups = [sample.split for sample in samples], Groups(subjects, subjects)
@@ -263,7 +259,6 @@ def _divide(
 def _write(
     fetched: _Fetched,
     mapping: ClassMap,
-    texts: Sequence[str],
     division: _Division,
     cache: _Cache,
     output: Path,
@@ -271,6 +266,7 @@ def _write(
     """Build the data set beside the output and rename it at the end."""
     shutil.rmtree(cache.ready, ignore_errors=True)
     splits = division.splits
+    texts = _dense_labels(fetched, mapping, cache)
     for sample, split, text in zip(fetched.samples, splits, texts, strict=True):
         place_photo(cache.image(sample.sha256, sample.suffix), text, split, cache.ready, link=True)
     write_groups(cache.ready / GROUPS_FILE, [sample.sha256 for sample in fetched.samples], splits, division.groups)

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -58,8 +58,15 @@ class SampleIndex(Protocol):
         """Remove a sample that was stored at `at` or before, and ignore older events about it."""
         ...
 
-    async def in_dataset(self, dataset: str) -> Sequence[IndexedSample]:
-        """All samples of the data set, ordered by sha256."""
+    def in_dataset(self, dataset: str) -> AsyncIterator[IndexedSample]:
+        """All samples of the data set, ordered by sha256, fetched page by page.
+
+        A sample that is recorded or erased meanwhile may be in the result or not.
+        """
+        ...
+
+    async def erased(self, hashes: Sequence[str]) -> set[str]:
+        """The sha256 of the samples among `hashes` that were erased and not stored again."""
         ...
 
 

@@ -75,7 +75,7 @@ async def test_a_threshold_event_requests_one_run_and_the_handler_returns_at_onc
 async def test_the_newest_revision_of_a_sample_is_kept_in_any_order_of_events(harness: Harness) -> None:
     for revision in (2, 1, 3):
         await on_sample_stored(stored(revision), harness.samples)
-    (sample,) = await harness.samples.in_dataset("ingredients")
+    (sample,) = [sample async for sample in harness.samples.in_dataset("ingredients")]
     assert (sample.revision, sample.labels, sample.labels_key) == (3, {"tomato": 3}, f"samples/labels/{SHA}.txt")
 
 
@@ -84,7 +84,7 @@ async def test_replay_does_not_restore_an_erased_sample(harness: Harness) -> Non
     erased = SampleErased(sha256=SHA, scan_id="scan-1", subject="subject-1", erased_at=NOON + timedelta(hours=1))
     await on_sample_erased(erased, harness.samples)
     await on_sample_stored(stored(2), harness.samples)
-    assert await harness.samples.in_dataset("ingredients") == []
+    assert [sample async for sample in harness.samples.in_dataset("ingredients")] == []
 
 
 async def test_a_photo_that_is_stored_again_after_its_erasure_is_a_sample(harness: Harness) -> None:
@@ -92,7 +92,7 @@ async def test_a_photo_that_is_stored_again_after_its_erasure_is_a_sample(harnes
         SampleErased(sha256=SHA, scan_id="scan-1", subject="subject-1", erased_at=NOON), harness.samples
     )
     await on_sample_stored(stored(stored_at=NOON + timedelta(days=1)), harness.samples)
-    assert len(await harness.samples.in_dataset("ingredients")) == 1
+    assert len([sample async for sample in harness.samples.in_dataset("ingredients")]) == 1
 
 
 async def test_the_http_api_lists_and_shows_runs(harness: Harness) -> None:

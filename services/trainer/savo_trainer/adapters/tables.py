@@ -22,7 +22,7 @@ class SampleRow(Base):
     """A sample, as the newest event describes it."""
 
     __tablename__ = "samples"
-    __table_args__ = (Index("ix_samples_dataset", "dataset"),)
+    __table_args__ = (Index("ix_samples_dataset_sha256", "dataset", "sha256"),)
 
     sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
     dataset: Mapped[str] = mapped_column(String(64))

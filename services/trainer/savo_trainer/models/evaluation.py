@@ -41,9 +41,10 @@ def measure(onnx: Path, holdout: Iterable[EvaluationSample], *, seed: int = 0) -
     return Measurement(as_evaluation(result), result.records, detector.pictures())
 
 
-def golden_pictures(measured: Measurement, holdout: Sequence[ManifestLine]) -> tuple[GoldenPicture, ...]:
+def golden_pictures(measured: Measurement, holdout: Iterable[ManifestLine]) -> tuple[GoldenPicture, ...]:
     """Golden pictures with the keys of their photos in the object store."""
-    keys = {line.sha256: line.image_key for line in holdout}
+    wanted = {golden.sha256 for golden in measured.golden}
+    keys = {line.sha256: line.image_key for line in holdout if line.sha256 in wanted}
     return tuple(
         GoldenPicture(sha256=golden.sha256, image_key=keys[golden.sha256], boxes=tuple(map(_golden_box, golden.boxes)))
         for golden in measured.golden
@@ -84,7 +85,7 @@ def compare_with_champion(
     return comparison, classes
 
 
-def holdout_samples(lines: Sequence[ManifestLine], names: Sequence[str], folder: Path) -> Iterator[EvaluationSample]:
+def holdout_samples(lines: Iterable[ManifestLine], names: Sequence[str], folder: Path) -> Iterator[EvaluationSample]:
     """Holdout photos with their labels, as `download_dataset` wrote them, one at a time."""
     for line in lines:
         truth = truth_boxes(labels_path(line, folder).read_text(encoding="utf-8"), names)

@@ -31,8 +31,10 @@ from savo_trainer.models.registry import (
 from savo_trainer.ports import RunLedger, Runner, SampleIndex, VersionNumbers
 from savo_trainer.runs.events import events_of, training_finished
 from savo_trainer.runs.run import Progress, Run, RunResults, State
-from savo_trainer.training.dataset import FrozenDataset, LocalDataset, download_dataset, freeze, read_manifest
+from savo_trainer.training.dataset import LocalDataset, download_dataset
 from savo_trainer.training.plan import Trained, TrainPlan, TrainPolicy, plan_for
+from savo_trainer.versions.freeze import FrozenDataset, freeze
+from savo_trainer.versions.manifest import fetch_manifest
 
 __all__ = ["Measure", "Stages"]
 
@@ -84,8 +86,9 @@ class Stages:
         return await self.ledger.change_state(run, State.PREPARING)
 
     async def _prepare(self, run: Run) -> Run:
-        frozen = await freeze(run.id, await self.samples.in_dataset(run.dataset), self.store, self.numbers)
-        dataset = await download_dataset(frozen, self.store, self._photos(run))
+        samples, folder = self.samples.in_dataset(run.dataset), self._photos(run)
+        frozen = await freeze(run.id, samples, self.store, self.numbers, folder)
+        dataset = await download_dataset(frozen, self.store, folder, self.samples.erased)
         facts = run.facts.model_copy(
             update={
                 "dataset_version": frozen.version,
@@ -194,8 +197,9 @@ class Stages:
     async def _local_dataset(self, run: Run) -> LocalDataset:
         """Download the frozen version again where an earlier stage ran on another machine."""
         assert run.facts.dataset_version, "a run is trained after it was prepared"
-        frozen = FrozenDataset(run.facts.dataset_version, await read_manifest(run.facts.dataset_version, self.store))
-        return await download_dataset(frozen, self.store, self._photos(run))
+        version, folder = run.facts.dataset_version, self._photos(run)
+        frozen = FrozenDataset(version, await fetch_manifest(version, self.store, folder))
+        return await download_dataset(frozen, self.store, folder, self.samples.erased)
 
     async def _measure_version(self, run: Run, version: str, dataset: LocalDataset) -> Measurement:
         onnx = self._folder(run) / f"{version}.onnx"

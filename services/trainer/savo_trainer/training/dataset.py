@@ -1,46 +1,42 @@
-"""Data set versions: frozen once from the index of samples, then downloaded in ultralytics' layout.
+"""A data set version on the local disk, in ultralytics' layout.
 
-    datasets/ds-000001/manifest.jsonl     one line for each sample, ordered by sha256; written once, never changed
-    <run>/dataset/images/<split>/<sha256>.jpg   labels/<split>/<sha256>.txt   data.yaml
+    <folder>/frozen/<sha256>.txt    label files as they were frozen, with the permanent ids of samples/classes.json
+    <folder>/images/<split>/<sha256>.jpg   labels/<split>/<sha256>.txt   data.yaml
 
-Stored label files use the permanent class ids of samples/classes.json. A network's outputs are dense: only the classes
-that occur, after redirects, ordered by id. The run's facts keep the mapping.
+A network's outputs are dense: only the classes that occur, after redirects, ordered by id. So the files are written in
+two passes: the first fetches photos and label files and collects the classes, the second writes the dense label files.
+The run's facts keep the mapping.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path, PurePosixPath
 
-from savo_contracts.documents import CLASSES_KEY, ClassList, ManifestLine, manifest_key
+from savo_contracts.documents import CLASSES_KEY, ClassList, ManifestLine
 from savo_contracts.samples import Split
 from savo_datasets.class_map import ClassMap, class_map, dense_labels
 from savo_datasets.errors import DatasetError
-from savo_datasets.labels import parse_labels
+from savo_datasets.labels import count_classes, parse_labels
 from savo_datasets.yolo_writer import write_data_yaml
-from savo_runtime.storage.concurrency import gather_limited
-from savo_runtime.storage.port import ObjectNotFoundError
+from savo_runtime.storage.concurrency import map_limited
+from savo_runtime.storage.port import ObjectNotFoundError, ObjectStore
 from savo_trainer.errors import RunImpossibleError
-from savo_trainer.ports import IndexedSample, ObjectStore, VersionNumbers
+from savo_trainer.versions.freeze import FrozenDataset, check_splits, frozen_labels_path
+from savo_trainer.versions.manifest import PAGE, ManifestFile, write_manifest
 
-__all__ = ["FrozenDataset", "LocalDataset", "download_dataset", "download_photos", "freeze", "read_manifest"]
+__all__ = ["Erased", "LocalDataset", "download_dataset", "download_photos", "image_path", "labels_path"]
 
 RESTORE_CLASSES = "Restore samples/classes.json from a backup: it may only grow."
-COLLECT_FROM_MORE_PEOPLE = (
-    "Collect samples from more people: all photos of a person go to one split (70/20/10), "
-    "and anonymous photos to train."
-)
 
-
-@dataclass(frozen=True)
-class FrozenDataset:
-    """A data set version and the lines of its manifest."""
-
-    version: str
-    lines: tuple[ManifestLine, ...]
+Erased = Callable[[Sequence[str]], Awaitable[set[str]]]
+"""Returns those of the given sha256 whose samples were erased."""
 
 
 @dataclass(frozen=True)
@@ -53,66 +49,60 @@ class LocalDataset:
     counts: Mapping[Split, int]
     train_boxes: Mapping[str, int]
     """Training boxes by label."""
-    holdout: tuple[ManifestLine, ...]
+    holdout: ManifestFile
     left_out: int
-    """Samples of the manifest that were erased or relabelled after the freeze."""
+    """Samples of the manifest that were erased after the freeze or, in a version of an earlier release, relabelled."""
 
 
-async def freeze(
-    run_id: str, samples: Sequence[IndexedSample], store: ObjectStore, numbers: VersionNumbers
-) -> FrozenDataset:
-    """Write the manifest of the run's data set version, once.
+@dataclass(frozen=True)
+class DownloadedPhotos:
+    """Photos and label files in a local folder."""
 
-    Raises `RunImpossibleError` without training or holdout samples.
+    kept: ManifestFile
+    """The lines whose samples still exist."""
+    classes: ClassMap
+    counts: Mapping[Split, int]
+    labelled: Mapping[Split, int]
+    """Of `counts`, the photos with at least one box."""
+    train_boxes: Mapping[str, int]
+    """Training boxes by label."""
+
+
+async def no_erasures(_: Sequence[str]) -> set[str]:
+    """For a caller without the index of samples. A photo that is not in the store is left out all the same."""
+    return set()
+
+
+async def download_dataset(
+    frozen: FrozenDataset, store: ObjectStore, folder: Path, erased: Erased = no_erasures
+) -> LocalDataset:
+    """Download the version's photos and labels to `folder`. Files that are there already are kept.
+
+    Samples that do not exist any more as they were frozen are left out, and their local files are removed.
+    Raises `RunImpossibleError`.
     """
-    lines = await _lines(samples, store)
-    _check_splits(lines)
-    manifest, version = _encode(lines), await numbers.dataset_version(run_id)
-    while not await _write_once(manifest_key(version), manifest, store):
-        # The bucket has a version that this database does not know: take the next number.
-        version = await numbers.dataset_version(run_id, above=int(version.removeprefix("ds-")))
-    return FrozenDataset(version, lines)
-
-
-async def read_manifest(version: str, store: ObjectStore) -> tuple[ManifestLine, ...]:
-    """Raises `ObjectNotFoundError`."""
-    return _decode(await store.get(manifest_key(version)))
-
-
-async def download_dataset(frozen: FrozenDataset, store: ObjectStore, folder: Path) -> LocalDataset:
-    """Download the version's photos and labels to `folder`. Photos that are there already are kept.
-
-    A sample whose label file changed after the freeze is left out. Raises `RunImpossibleError`.
-    """
-    kept, mapping = await download_photos(frozen.lines, store, folder)
-    _check_splits(line for line, text in kept if text)  # a background sample has no label to train or to measure
-    return _local_dataset(kept, mapping, folder, left_out=len(frozen.lines) - len(kept))
+    photos = await download_photos(frozen.manifest, store, folder, erased)
+    check_splits(photos.labelled)  # a background sample has no label to train on or to measure
+    total = await asyncio.to_thread(lambda: sum(1 for _ in frozen.manifest))
+    present = [split.value for split in Split if photos.counts[split]]
+    data = write_data_yaml(folder / "data.yaml", photos.classes.names, present=present)
+    left_out = total - sum(photos.counts.values())
+    holdout = photos.kept.of(Split.TEST)
+    return LocalDataset(data, photos.classes, photos.counts, photos.train_boxes, holdout, left_out)
 
 
 async def download_photos(
-    lines: Sequence[ManifestLine], store: ObjectStore, folder: Path
-) -> tuple[list[tuple[ManifestLine, str]], ClassMap]:
+    lines: Iterable[ManifestLine], store: ObjectStore, folder: Path, erased: Erased = no_erasures
+) -> DownloadedPhotos:
     """Download the photos and label files of these lines to `folder`.
 
-    Returns the lines that still exist, each with its stored label file, and the mapping of their classes.
-    Raises `RunImpossibleError`.
+    Raises `RunImpossibleError` without the class list, and for a class that it does not have.
     """
     classes = ClassList.model_validate_json(await _classes_document(store))
-    labels = await gather_limited(lines, lambda line: _label_text(line, store))
-    present = [(line, text) for line, text in zip(lines, labels, strict=True) if text is not None]
-    mapping = _class_map((label.class_id for _, text in present for label in parse_labels(text)), classes)
-    fetched = await gather_limited(
-        present, lambda pair: _download_photo(pair[0], dense_labels(pair[1], mapping), store, folder)
-    )
-    return [pair for pair, exists in zip(present, fetched, strict=True) if exists], mapping
-
-
-def _class_map(occurring: Iterable[int], classes: ClassList) -> ClassMap:
-    """Raises `RunImpossibleError` for a class id that the class list does not have."""
-    try:
-        return class_map(occurring, classes)
-    except DatasetError as error:
-        raise RunImpossibleError(str(error), error.next_steps) from error
+    await asyncio.to_thread(_make_folders, folder)
+    kept, occurring = await _fetch(lines, store, folder, erased)
+    mapping = _class_map(occurring, classes)
+    return await asyncio.to_thread(_write_dense_labels, kept, mapping, folder)
 
 
 def image_path(line: ManifestLine, folder: Path) -> Path:
@@ -123,48 +113,113 @@ def labels_path(line: ManifestLine, folder: Path) -> Path:
     return folder / "labels" / line.split / f"{line.sha256}.txt"
 
 
-async def _lines(samples: Sequence[IndexedSample], store: ObjectStore) -> tuple[ManifestLine, ...]:
-    """Ordered by sha256, so that the same samples give the same bytes. Leaves out samples erased meanwhile."""
-    ordered = sorted(samples, key=lambda sample: sample.sha256)
-    lines = await gather_limited(ordered, lambda sample: _line(sample, store))
-    return tuple(line for line in lines if line is not None)
+def _make_folders(folder: Path) -> None:
+    frozen_labels_path("", folder).parent.mkdir(parents=True, exist_ok=True)
+    for kind in ("images", "labels"):
+        for split in Split:
+            (folder / kind / split).mkdir(parents=True, exist_ok=True)
 
 
-async def _line(sample: IndexedSample, store: ObjectStore) -> ManifestLine | None:
+async def _fetch(
+    lines: Iterable[ManifestLine], store: ObjectStore, folder: Path, erased: Erased
+) -> tuple[ManifestFile, set[int]]:
+    """Fetch photos and label files. Returns the lines of what exists, and the class ids that occur."""
+    occurring = set[int]()
+    requested = map_limited(_with_erasures(lines, erased), lambda row: _fetch_sample(*row, store, folder))
+    async with aclosing(requested) as fetched:
+        kept = await write_manifest(folder / "kept.jsonl", _existing(fetched, occurring))
+    return kept, occurring
+
+
+async def _with_erasures(lines: Iterable[ManifestLine], erased: Erased) -> AsyncIterator[tuple[ManifestLine, bool]]:
+    """Each line, and whether its sample was erased."""
+    rows = iter(lines)
+    while page := await asyncio.to_thread(lambda: list(islice(rows, PAGE))):
+        gone = await erased([line.sha256 for line in page])
+        for line in page:
+            yield line, line.sha256 in gone
+
+
+async def _existing(
+    fetched: AsyncIterable[tuple[ManifestLine, set[int] | None]], occurring: set[int]
+) -> AsyncIterator[ManifestLine]:
+    """The lines of samples that exist. Adds their class ids to `occurring`."""
+    async for line, ids in fetched:
+        if ids is not None:
+            occurring |= ids
+            yield line
+
+
+async def _fetch_sample(
+    line: ManifestLine, is_erased: bool, store: ObjectStore, folder: Path
+) -> tuple[ManifestLine, set[int] | None]:
+    """The line with the class ids of its label file; None where the sample does not exist as it was frozen."""
+    ids = None if is_erased else await _fetch_labels(line, store, folder)
+    if ids is None or not await _fetch_photo(line, store, folder):
+        await asyncio.to_thread(_remove_sample, line, folder)
+        return line, None
+    return line, ids
+
+
+async def _fetch_labels(line: ManifestLine, store: ObjectStore, folder: Path) -> set[int] | None:
+    """Class ids of the label file as it was frozen; None when it was erased, was changed or is invalid."""
+    path = frozen_labels_path(line.sha256, folder)
+    labels = await asyncio.to_thread(_read_frozen, path, line.labels_sha256)
     try:
-        labels = await store.get(sample.labels_key)
-    except ObjectNotFoundError:
+        if labels is None:
+            labels = await store.get(line.labels_key)
+            await asyncio.to_thread(path.write_bytes, labels)
+        ids = set(count_classes(labels.decode()))
+    except (ObjectNotFoundError, ValueError):
         return None
-    return ManifestLine(
-        sha256=sample.sha256,
-        split=sample.split,
-        subject=sample.subject,
-        image_key=sample.image_key,
-        labels_key=sample.labels_key,
-        labels_sha256=hashlib.sha256(labels).hexdigest(),
-        revision=sample.revision,
-    )
+    return ids if hashlib.sha256(labels).hexdigest() == line.labels_sha256 else None
 
 
-async def _write_once(key: str, manifest: bytes, store: ObjectStore) -> bool:
-    """Whether the object has exactly these bytes: written by this call, or by the same run before a crash."""
-    return await store.put_if_absent(key, manifest, media_type="application/jsonl") or await store.get(key) == manifest
+async def _fetch_photo(line: ManifestLine, store: ObjectStore, folder: Path) -> bool:
+    """False when the photo was erased."""
+    image = image_path(line, folder)
+    if not await asyncio.to_thread(image.exists):
+        try:
+            await store.download(line.image_key, image)
+        except ObjectNotFoundError:
+            return False
+    return True
 
 
-def _encode(lines: Sequence[ManifestLine]) -> bytes:
-    return "".join(line.model_dump_json() + "\n" for line in lines).encode()
+def _read_frozen(path: Path, sha256: str) -> bytes | None:
+    """The local label file if it has this sha256."""
+    try:
+        labels = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    return labels if hashlib.sha256(labels).hexdigest() == sha256 else None
 
 
-def _decode(manifest: bytes) -> tuple[ManifestLine, ...]:
-    return tuple(ManifestLine.model_validate_json(line) for line in manifest.splitlines())
+def _remove_sample(line: ManifestLine, folder: Path) -> None:
+    for path in (image_path(line, folder), labels_path(line, folder), frozen_labels_path(line.sha256, folder)):
+        path.unlink(missing_ok=True)
 
 
-def _check_splits(lines: Iterable[ManifestLine]) -> None:
-    counts = Counter(line.split for line in lines)
-    for split, purpose in ((Split.TRAIN, "to train on"), (Split.TEST, "to measure on")):
-        if not counts[split]:
-            sizes = ", ".join(f"{each.value} {counts[each]}" for each in Split)
-            raise RunImpossibleError(f"there is no sample {purpose} ({sizes})", (COLLECT_FROM_MORE_PEOPLE,))
+def _write_dense_labels(kept: ManifestFile, mapping: ClassMap, folder: Path) -> DownloadedPhotos:
+    """Write the label files with the network's outputs, and count."""
+    counts, labelled, boxes = dict.fromkeys(Split, 0), dict.fromkeys(Split, 0), Counter[str]()
+    for line in kept:
+        frozen = frozen_labels_path(line.sha256, folder).read_text(encoding="utf-8")
+        text = dense_labels(frozen, mapping)
+        labels_path(line, folder).write_text(text, encoding="utf-8")
+        counts[line.split] += 1
+        labelled[line.split] += bool(text)
+        if line.split is Split.TRAIN:
+            boxes.update(mapping.names[label.class_id] for label in parse_labels(text))
+    return DownloadedPhotos(kept, mapping, counts, labelled, dict(boxes))
+
+
+def _class_map(occurring: Iterable[int], classes: ClassList) -> ClassMap:
+    """Raises `RunImpossibleError` for a class id that the class list does not have."""
+    try:
+        return class_map(occurring, classes)
+    except DatasetError as error:
+        raise RunImpossibleError(str(error), error.next_steps) from error
 
 
 async def _classes_document(store: ObjectStore) -> bytes:
@@ -174,45 +229,3 @@ async def _classes_document(store: ObjectStore) -> bytes:
         raise RunImpossibleError(
             f"{CLASSES_KEY} is missing: class ids in label files have no names", (RESTORE_CLASSES,)
         ) from None
-
-
-async def _label_text(line: ManifestLine, store: ObjectStore) -> str | None:
-    """The label file as it was frozen; None when it was erased, was relabelled or is invalid."""
-    try:
-        labels = await store.get(line.labels_key)
-        text = labels.decode()
-        parse_labels(text)
-    except (ObjectNotFoundError, ValueError):
-        return None
-    return text if hashlib.sha256(labels).hexdigest() == line.labels_sha256 else None
-
-
-async def _download_photo(line: ManifestLine, labels: str, store: ObjectStore, folder: Path) -> bool:
-    """False when the photo was erased."""
-    image, text = image_path(line, folder), labels_path(line, folder)
-    image.parent.mkdir(parents=True, exist_ok=True)
-    text.parent.mkdir(parents=True, exist_ok=True)
-    if not image.exists():
-        try:
-            await store.download(line.image_key, image)
-        except ObjectNotFoundError:
-            return False
-    text.write_text(labels, encoding="utf-8")
-    return True
-
-
-def _local_dataset(
-    kept: Sequence[tuple[ManifestLine, str]], mapping: ClassMap, folder: Path, *, left_out: int
-) -> LocalDataset:
-    boxes = Counter(
-        mapping.names[mapping.output_of_class_id[label.class_id]]
-        for line, text in kept
-        if line.split is Split.TRAIN
-        for label in parse_labels(text)
-    )
-    counts = Counter(line.split for line, _ in kept)
-    holdout = tuple(line for line, _ in kept if line.split is Split.TEST)
-    data = write_data_yaml(
-        folder / "data.yaml", mapping.names, present=[split.value for split in Split if counts[split]]
-    )
-    return LocalDataset(data, mapping, {split: counts[split] for split in Split}, dict(boxes), holdout, left_out)

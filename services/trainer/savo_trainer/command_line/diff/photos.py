@@ -16,7 +16,8 @@ from savo_datasets.sessions import session_groups
 from savo_datasets.yolo_folder import labelled_photos, photo_files, read_classes, read_data_yaml, split_photos
 from savo_detection.evaluation.evaluator import Truth
 from savo_runtime.storage.port import ObjectStore
-from savo_trainer.training.dataset import download_photos, image_path, labels_path, read_manifest
+from savo_trainer.training.dataset import download_photos, image_path, labels_path
+from savo_trainer.versions.manifest import fetch_manifest
 
 __all__ = ["ComparedPhoto", "PhotoSet", "newest_holdout", "photos_of"]
 
@@ -76,13 +77,15 @@ async def newest_holdout(store: ObjectStore, folder: Path) -> PhotoSet:
             "the object store has no frozen data set and so no holdout: give --data dataset.yaml, or a folder of photos"
         )
     version = max(versions, key=lambda found: int(found["number"]))["version"]
-    lines = [line for line in await read_manifest(version, store) if line.split is Split.TEST]
-    kept, classes = await download_photos(lines, store, folder)
-    if not kept:
+    manifest = await fetch_manifest(version, store, folder)
+    photos = await download_photos(manifest.of(Split.TEST), store, folder)
+    if not any(photos.counts.values()):
         raise DatasetError(
             f"the holdout of {version} has no photos any more: give --data dataset.yaml, or a folder of photos"
         )
-    return PhotoSet(f"the holdout of {version}", [_holdout_photo(line, classes.names, folder) for line, _ in kept])
+    return PhotoSet(
+        f"the holdout of {version}", [_holdout_photo(line, photos.classes.names, folder) for line in photos.kept]
+    )
 
 
 def _split(described: Path, split: str) -> PhotoSet:
