@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from savo_collector.ports import SampleDatabase, UnknownLabelCounts
 from savo_contracts.documents import ClassList, IngredientClass
 from savo_contracts.ingredients import NormalisedName, normalise
-from savo_contracts.scans import ScanConfirmed
+from savo_contracts.scans import Action, ScanConfirmed
 from savo_runtime.storage.class_list import extend_class_list, read_class_list
 from savo_runtime.storage.port import ObjectStore
 
-__all__ = ["ClassPolicy", "ClassRegistry", "class_of"]
+__all__ = ["ClassPolicy", "ClassRegistry", "class_of", "have_classes"]
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,12 @@ def _normalised(name: str) -> NormalisedName | None:
         return normalise(name)
     except ValueError:  # "123" has no letters, so it can never be a class
         return None
+
+
+def have_classes(confirmed: ScanConfirmed, classes: ClassList) -> bool:
+    """Whether every item that is in the photo has a class."""
+    labels = {_normalised(item.label) for item in confirmed.items if item.action is not Action.REMOVED}
+    return all(label is not None and class_of(classes, label.label) is not None for label in labels)
 
 
 def class_of(classes: ClassList, label: str) -> IngredientClass | None:

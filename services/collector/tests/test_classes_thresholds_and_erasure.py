@@ -16,8 +16,10 @@ from savo_collector.adapters.sample_database import SqlSampleDatabase
 from savo_collector.class_registry import ClassPolicy, ClassRegistry, class_of
 from savo_collector.collection import CollectSample
 from savo_collector.pending_samples import PendingSamples
+from savo_collector.ports import Photo
 from savo_collector.thresholds import TrainingPolicy, check_thresholds
 from savo_contracts.documents import CLASSES_KEY, ClassList, IngredientClass
+from savo_contracts.envelope import ImageRef
 from savo_contracts.ingredients import CATALOGUE
 from savo_contracts.samples import SampleErased, SampleRejected, SampleStored
 from savo_contracts.scans import ScanErased
@@ -110,6 +112,29 @@ async def test_a_class_that_an_engineer_adds_makes_samples_of_its_photos(
         CLASSES_KEY, ClassList(classes=(IngredientClass(id=0, label="gloop"),)).model_dump_json().encode()
     )
     assert await pending.retry() == 1
+
+
+async def test_a_new_class_retries_only_the_photos_whose_labels_have_classes(
+    runtime: Runtime, database: SqlSampleDatabase, collect: CollectSample, confirm: Factory, kept: Factory
+) -> None:
+    labels = {"a": ("gloop",), "b": ("frobnicate",), "c": ("gloop", "frobnicate"), "d": ("gloop", "tomato")}
+    for scan_id, names in labels.items():
+        await collect(await confirm(runtime, scan_id, items=tuple(kept(name) for name in names)))
+    await runtime.store.put(CLASSES_KEY, ClassList().extend(["tomato", "gloop"]).model_dump_json().encode())
+    read: list[str] = []
+
+    class Photos:
+        async def read(self, image: ImageRef) -> Photo:
+            read.append(image.sha256)
+            return await collect.photos.read(image)
+
+    writer = replace(collect.writer, publish_events=True)
+    pending = PendingSamples(database, replace(collect, photos=Photos(), writer=writer))
+    assert (await pending.retry(), len(read)) == (2, 2)
+    await runtime.store.put(
+        CLASSES_KEY, ClassList().extend(["tomato", "gloop", "frobnicate"]).model_dump_json().encode()
+    )
+    assert (await pending.retry(), len(read)) == (2, 4)
 
 
 async def test_each_crossing_of_the_threshold_is_published_exactly_once(

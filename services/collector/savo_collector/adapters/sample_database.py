@@ -204,6 +204,19 @@ class DatabaseTransaction:
         )
         return [_rejection(row) for row in rows]
 
+    async def pending_scans_of_labels(self, labels: Sequence[str]) -> Sequence[str]:
+        found = await self.session.scalars(
+            select(RejectionRow.scan_id)
+            .join(UnknownLabelRow, UnknownLabelRow.scan_id == RejectionRow.scan_id)
+            .where(
+                UnknownLabelRow.label.in_(labels),
+                RejectionRow.waiting,
+                RejectionRow.reason == RejectionReason.NEEDS_CLASS.value,
+            )
+            .distinct()
+        )
+        return list(found)
+
     async def delete_rejection(self, scan_id: str) -> None:
         await self.session.execute(delete(RejectionRow).where(RejectionRow.scan_id == scan_id))
 
