@@ -23,6 +23,8 @@ from savo_gateway.adapters.figure_store import SqlFigures
 from savo_gateway.adapters.jwks_client import JwksClient
 from savo_gateway.adapters.key_store import SqlKeys
 from savo_gateway.adapters.label_quality.correction_store import SqlCorrections
+from savo_gateway.adapters.label_quality.queueing_projections import QueueingProjections
+from savo_gateway.adapters.label_quality.review_store import SqlReviews
 from savo_gateway.adapters.owner_app.app_scan_store import SqlAppScans
 from savo_gateway.adapters.owner_app.reported_store import SqlReportedScans
 from savo_gateway.adapters.projection import PROJECTION
@@ -35,11 +37,13 @@ from savo_gateway.http.admin_routes import AdminUseCases
 from savo_gateway.http.application import http_app
 from savo_gateway.http.dependencies import CallerAuthentication
 from savo_gateway.http.page_routes import PageOptions
+from savo_gateway.http.review_routes import ReviewUseCases
 from savo_gateway.http.scan_routes import ScanUseCases
 from savo_gateway.http.training_routes import TrainingUseCases
 from savo_gateway.http.upload_reader import UploadReader
 from savo_gateway.http.user_routes import UserUseCases
 from savo_gateway.label_quality.corrections import ShowCorrections
+from savo_gateway.label_quality.reviews import DecideReview, ShowReviewQueue
 from savo_gateway.owner_app.first.live_frames import LiveFrames
 from savo_gateway.owner_app.first.photo_scans import ScanAppPhoto
 from savo_gateway.owner_app.first.routes import FirstGenerationUseCases
@@ -96,6 +100,7 @@ class Components:
     scans: SqlScans
     app_scans: SqlAppScans
     figures: SqlFigures
+    reviews: SqlReviews
     positions: SqlEventPositions
     audit_log: SqlAuditLog
     waiters: Waiters
@@ -119,6 +124,7 @@ class Components:
             scans=scans,
             app_scans=SqlAppScans(runtime.database),
             figures=figures,
+            reviews=SqlReviews(runtime.database, runtime.outbox),
             positions=SqlEventPositions(runtime.database),
             audit_log=SqlAuditLog(runtime.database),
             waiters=waiters,
@@ -136,7 +142,8 @@ class Components:
 
 def _subscriptions(components: Components) -> list[Subscription]:
     """All subscriptions; those of scans' events also record each position."""
-    table = handlers.subscriptions(components.finish, components.figures, components.audit_log)
+    projections = QueueingProjections(components.figures, components.reviews)
+    table = handlers.subscriptions(components.finish, projections, components.audit_log)
     return [components.positions.wrap(entry) if entry.topic.trace_label else entry for entry in table]
 
 
@@ -157,6 +164,7 @@ def _http(settings: GatewaySettings, runtime: Runtime, components: Components) -
             scans=components.scans,
             clock=runtime.clock,
         ),
+        review=_review_routes(runtime, components),
         users=UserUseCases(consents=SqlConsents(runtime.database, runtime.outbox), clock=runtime.clock),
         scanning=_scanning_routes(runtime, components, scans),
         first_generation=_first_generation(settings, runtime, components),
@@ -193,6 +201,16 @@ def _training_routes(settings: GatewaySettings, runtime: Runtime, components: Co
         stats=ShowStats(components.figures, runtime.clock),
         progress=components.progress,
         corrections=ShowCorrections(SqlCorrections(runtime.database), runtime.clock),
+    )
+
+
+def _review_routes(runtime: Runtime, components: Components) -> ReviewUseCases:
+    return ReviewUseCases(
+        show=ShowReviewQueue(components.reviews, components.scans),
+        decide=DecideReview(components.reviews, runtime.clock),
+        reviews=components.reviews,
+        scans=components.scans,
+        read_photo=ReadPhoto(runtime.store),
     )
 
 

@@ -12,6 +12,10 @@ GatewayError                     code                      status
 ├── AnalysisFailedError          analysis-failed           422, 503
 ├── ScanUnansweredError          scan-unanswered           503
 ├── DigestSentError              digest-sent               409
+├── ReviewNotFoundError          review-not-found          404
+├── ReviewDecidedError           review-decided            409   with the decision that was made
+├── ReviewOutdatedError          review-outdated           409   with the newest revision
+├── DecisionNotAllowedError      decision-not-allowed      422   with the decisions that are allowed
 ├── IdempotencyKeyReusedError    idempotency-key-reused    422
 ├── IdempotencyInProgressError   idempotency-in-progress   409
 ├── UnauthorizedError            unauthorized              401
@@ -34,6 +38,7 @@ __all__ = [
     "AnalysisFailedError",
     "AppBudgetSpentError",
     "DailyUploadsError",
+    "DecisionNotAllowedError",
     "DigestSentError",
     "ForbiddenError",
     "GatewayError",
@@ -43,6 +48,9 @@ __all__ = [
     "NotInAnswerError",
     "PhotoGoneError",
     "PhotoNotFoundError",
+    "ReviewDecidedError",
+    "ReviewNotFoundError",
+    "ReviewOutdatedError",
     "RolloutUnavailableError",
     "ScanFailedError",
     "ScanNotCompletedError",
@@ -219,6 +227,46 @@ class DigestSentError(GatewayError):
 
     def __init__(self, week: str, at: datetime) -> None:
         super().__init__(f"the digest of {week} was sent at {at:%Y-%m-%d %H:%M} UTC", sent_at=at.isoformat())
+
+
+class ReviewNotFoundError(GatewayError):
+    status = 404
+    code = "review-not-found"
+    title = "This photo is not in the review queue"
+
+    def __init__(self, scan_id: str) -> None:
+        super().__init__(f"the photo of scan {scan_id!r} is not in the review queue; GET /admin/review lists the queue")
+
+
+class ReviewDecidedError(GatewayError):
+    status = 409
+    code = "review-decided"
+    title = "This photo was reviewed already"
+
+    def __init__(self, scan_id: str, decision: str, at: datetime) -> None:
+        detail = f"scan {scan_id!r} was decided at {at:%Y-%m-%d %H:%M} UTC ({decision}); nothing was changed"
+        super().__init__(detail, decision=decision, decided_at=at.isoformat())
+
+
+class ReviewOutdatedError(GatewayError):
+    status = 409
+    code = "review-outdated"
+    title = "The photo was confirmed again"
+
+    def __init__(self, scan_id: str, revision: int) -> None:
+        super().__init__(
+            f"the user confirmed scan {scan_id!r} again, it has revision {revision}: read it and decide again",
+            revision=revision,
+        )
+
+
+class DecisionNotAllowedError(GatewayError):
+    status = 422
+    code = "decision-not-allowed"
+    title = "The photo cannot take this decision"
+
+    def __init__(self, decision: str, problem: str, allowed: Sequence[str]) -> None:
+        super().__init__(f"{decision}: {problem}", allowed=list(allowed))
 
 
 class UnauthorizedError(GatewayError):

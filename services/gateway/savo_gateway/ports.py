@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
@@ -18,7 +18,7 @@ from savo_contracts.training import TrainingFinished
 from savo_gateway.access.records import ApiKey, Person
 from savo_gateway.confirmations.records import ConfirmationRequest, Confirmed, ReportedPhoto
 from savo_gateway.figures.records import Figures, StoredFigures
-from savo_gateway.label_quality.records import CorrectionCount
+from savo_gateway.label_quality.records import Agreement, CorrectionCount, QueueEntry, Review, ReviewRequest
 from savo_gateway.owner_app.records import OpenAccessSpending, ScanCopy, ScanReference
 from savo_gateway.photos.uploads import Photo
 from savo_gateway.scans.records import EventPosition, IdempotencyClaim, NewScan, Scan
@@ -38,6 +38,7 @@ __all__ = [
     "Projections",
     "RefusedUploads",
     "ReportedScans",
+    "Reviews",
     "RolloutClient",
     "ScanStore",
     "SigningKeys",
@@ -210,6 +211,27 @@ class CorrectionStore(Protocol):
 
     async def corrections_since(self, week: str) -> Sequence[CorrectionCount]:
         """Of the scans that were answered in this ISO week or later."""
+        ...
+
+
+class Reviews(Protocol):
+    """The queue of doubtful photos, and the decisions on them. Each call is one transaction, its event included."""
+
+    async def queue(self, *, after: tuple[float, str] | None, limit: int) -> Sequence[QueueEntry]:
+        """The greatest doubt first. `after`: (score, scan_id) of the last entry of the page before."""
+        ...
+
+    async def find(self, scan_id: str) -> QueueEntry | None: ...
+
+    async def decide(self, scan_id: str, request: ReviewRequest, reviewer: str, now: datetime) -> Review:
+        """Write the decision and `ScanConfirmed`. The same request twice changes nothing.
+
+        Raises `ReviewNotFoundError`, `ReviewDecidedError`, `ReviewOutdatedError`, `DecisionNotAllowedError`.
+        """
+        ...
+
+    async def agreements(self, *, subjects: Collection[str] | None = None, limit: int = 100) -> Sequence[Agreement]:
+        """The lowest agreement first. `subjects`: of these people alone."""
         ...
 
 

@@ -187,6 +187,10 @@ async def test_the_openapi_document_has_every_route_with_its_tag(gateway: Gatewa
         ("PUT", "/admin/rollout"),
         ("GET", "/admin/audit"),
         ("GET", "/admin/subject"),
+        ("GET", "/admin/review"),
+        ("GET", "/admin/review/subjects"),
+        ("GET", "/admin/review/{review_id}/photo"),
+        ("POST", "/admin/review/{review_id}"),
         ("POST", "/admin/digests/{week}"),
         ("DELETE", "/admin/digests/{week}"),
     }

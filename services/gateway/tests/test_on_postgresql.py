@@ -48,6 +48,10 @@ from services.gateway.tests.test_owner_app import (
     test_the_apps_own_id_finds_the_newest_scan_of_the_photo,
 )
 from services.gateway.tests.test_owner_app_second import TestFeedback, TestHistory
+from services.gateway.tests.test_review import (
+    test_agreement_with_reviewed_labels_is_shown_by_subject,
+    test_of_two_reviewers_at_once_the_first_decides,
+)
 from services.gateway.tests.test_scans_http import (
     test_a_photo_becomes_an_object_a_scan_and_an_event,
     test_a_users_scans_come_newest_first_page_by_page,
@@ -66,6 +70,7 @@ __all__ = [
     "test_a_repeated_confirmation_gives_the_same_answer_and_one_event",
     "test_a_scan_without_an_answer_fails_half_a_minute_after_it_expired",
     "test_a_users_scans_come_newest_first_page_by_page",
+    "test_agreement_with_reviewed_labels_is_shown_by_subject",
     "test_an_early_confirmation_is_published_with_the_result",
     "test_an_early_confirmation_that_does_not_fit_the_answer_is_refused_with_its_errors",
     "test_an_unknown_scan_is_not_found",
@@ -75,6 +80,7 @@ __all__ = [
     "test_fifty_equal_concurrent_requests_create_one_scan",
     "test_idempotency_keys_are_deleted_after_a_day",
     "test_look_alike_frames_share_one_scan_and_are_no_evidence",
+    "test_of_two_reviewers_at_once_the_first_decides",
     "test_progress_shows_runs_and_goals_with_their_figures",
     "test_refusals_count_by_reason_once_per_scan_until_they_are_lifted",
     "test_refused_uploads_are_counted_by_reason",

@@ -16,7 +16,16 @@ from datetime import datetime
 
 from savo_contracts import figures
 from savo_contracts.measures import ACCURACY, CORRECTION_RATE, COST, FAILURES, LATENCY, Measure
-from savo_contracts.scans import Action, Arm, FallbackReason, ScanCompleted, ScanConfirmed, ScanFailed, ServedBy
+from savo_contracts.scans import (
+    Action,
+    Arm,
+    BoxSource,
+    FallbackReason,
+    ScanCompleted,
+    ScanConfirmed,
+    ScanFailed,
+    ServedBy,
+)
 from savo_rollout.confidence_sequences import Values
 
 __all__ = [
@@ -144,8 +153,13 @@ def failed_scan(event: ScanFailed) -> EndedScan | None:
 
 
 def confirmed_scan(event: ScanConfirmed) -> ConfirmedScan | None:
-    """None when the scan is no evidence. May arrive before the scan's completion."""
+    """None when the scan is no evidence. May arrive before the scan's completion.
+
+    The decision of an engineer is none: it says what the photo shows, but not what its user had to correct.
+    """
     if event.experiment is None or event.fallback_reason == FallbackReason.MODEL_UNAVAILABLE:
+        return None
+    if any(item.box_source == BoxSource.ENGINEER for item in event.items):
         return None
     counted_items = [item for item in event.items if item.action is not Action.MOVED]
     return ConfirmedScan(

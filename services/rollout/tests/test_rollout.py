@@ -11,7 +11,7 @@ import pytest
 from savo_contracts.documents import Alias, alias_key
 from savo_contracts.measures import ACCURACY, CORRECTION_RATE, COST
 from savo_contracts.rollout import STEPS, RolloutState
-from savo_contracts.scans import Arm, ScanErased
+from savo_contracts.scans import Arm, BoxSource, ScanErased
 from savo_contracts.users import SubjectErased
 from savo_rollout.adapters.tables import Base
 from savo_rollout.operator_commands import Command, StartSettings
@@ -151,6 +151,17 @@ async def test_the_newest_revision_counts_even_when_an_older_one_arrives_later(h
         0.5,
         1.0,
     )
+
+
+async def test_the_decision_of_an_engineer_leaves_the_users_evidence_as_it_is(harness: Harness) -> None:
+    await harness.deliver(registered())
+    await harness.deliver(confirmed("s", "anna", kept=3, removed=3))
+    reviewed = confirmed("s", "anna", kept=6, revision=2)
+    by_engineer = tuple(item.model_copy(update={"box_source": BoxSource.ENGINEER}) for item in reviewed.items)
+    await harness.deliver(reviewed.model_copy(update={"items": by_engineer}))
+    await harness.deliver(reviewed.model_copy(update={"items": (), "experiment": None, "revision": 3}))
+    arm = (await harness.rollout.report()).arms[Arm.CANDIDATE]
+    assert (arm.confirmed, arm.figures[ACCURACY.name].estimate) == (1, 0.5)
 
 
 async def test_a_subject_counts_once_however_often_it_scans(harness: Harness) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Table, and_, or_
+from sqlalchemy import Table, and_, or_, select
 
 from savo_contracts.figures import is_edited
 from savo_contracts.scans import FailureCode, ScanCompleted, ScanConfirmed, ScanFailed
@@ -32,6 +32,7 @@ from savo_gateway.adapters.tables import (
     ModelRow,
     RecipesRow,
     RejectionRow,
+    ReviewRow,
     RunRow,
     SampleLabelRow,
     SampleRow,
@@ -104,6 +105,9 @@ _EXPIRED = ScanRow.error_code == FailureCode.EXPIRED.value
 _REPORTED_BY_THE_APP = and_(ScanRow.status == ScanStatus.COMPLETED.value, ScanRow.cost_usd.is_(None))
 """From POST /training/submit: such a result is in no event."""
 
+_REVIEWED = ScanRow.scan_id.in_(select(ReviewRow.scan_id))
+"""The newest record of scans.confirmed is the review's. It says nothing about what the user changed, and when."""
+
 PROJECTION = Projection(
     tables=(
         ProjectedTable(
@@ -115,7 +119,7 @@ PROJECTION = Projection(
             ),
             rows_from_topics=False,
             time_column="requested_at",
-            kept_rows=or_(_EXPIRED, _REPORTED_BY_THE_APP),
+            kept_rows=or_(_EXPIRED, _REPORTED_BY_THE_APP, _REVIEWED),
         ),
         ProjectedTable(table=_table(SampleRow), topics=(SAMPLES_STORED, SAMPLES_ERASED)),
         ProjectedTable(table=_table(SampleLabelRow), topics=(SAMPLES_STORED, SAMPLES_ERASED)),
@@ -129,6 +133,9 @@ PROJECTION = Projection(
     not_rebuilt={
         "scans": "sender, photo and time: only results and figures of confirmations come from topics",
         "confirmations": "each revision of a confirmation: events hold the merged items",
+        "reviews": "engineers' decisions: events hold the labels that they led to",
+        "review_queue": "doubts about confirmations and rejections, as their events arrived",
+        "box_proposals": "what a model found at the time",
         "corrections": "sums over confirmations, written in their transactions",
         "subjects": "the person behind a subject is in no event",
         "consents": "the person's own choice, written in the transaction of its event",

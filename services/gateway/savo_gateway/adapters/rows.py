@@ -6,19 +6,30 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import uuid4
 
-from sqlalchemy import select
+from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from savo_contracts.envelope import ImageRef
 from savo_contracts.scans import FailureCode, ScanCompleted, ScanFailed, StorageLocation
 from savo_gateway.access.records import Person
-from savo_gateway.adapters.tables import ConfirmationRow, ScanRow, SubjectRow
+from savo_gateway.adapters.tables import ConfirmationRow, ReviewRow, ScanRow, SubjectRow
 from savo_gateway.confirmations.edit_merging import merge_edits
 from savo_gateway.confirmations.records import ConfirmationRequest
 from savo_gateway.scans.records import Confirmation, RefusedConfirmation, Scan, ScanError, ScanStatus
 from savo_runtime.database import insert_once
 
-__all__ = ["find_subject", "subject_for", "to_confirmation", "to_requests", "to_scan", "write_failure", "write_result"]
+__all__ = [
+    "find_subject",
+    "locked_scan",
+    "next_revision",
+    "revisions_of",
+    "subject_for",
+    "to_confirmation",
+    "to_requests",
+    "to_scan",
+    "write_failure",
+    "write_result",
+]
 
 
 async def find_subject(session: AsyncSession, person: Person) -> str | None:
@@ -42,6 +53,30 @@ async def subject_for(session: AsyncSession, person: Person | None, now: datetim
     found = await find_subject(session, person)
     assert found is not None
     return found, False
+
+
+async def locked_scan(session: AsyncSession, scan_id: str) -> ScanRow | None:
+    """The row, locked until the transaction ends: a write locks it on PostgreSQL and on SQLite."""
+    query = update(ScanRow).where(ScanRow.scan_id == scan_id).values(changes=ScanRow.changes + 1).returning(ScanRow)
+    row: ScanRow | None = await session.scalar(query, execution_options={"synchronize_session": False})
+    return row
+
+
+async def revisions_of(session: AsyncSession, scan_id: str) -> list[ConfirmationRow]:
+    """All confirmations of the scan, in order."""
+    return list(
+        await session.scalars(
+            select(ConfirmationRow).where(ConfirmationRow.scan_id == scan_id).order_by(ConfirmationRow.revision)
+        )
+    )
+
+
+async def next_revision(session: AsyncSession, scan_id: str, revisions: Sequence[ConfirmationRow]) -> int:
+    """The number after that of the scan's newest confirmation or review. The scan's row is locked by the caller."""
+    if not revisions:
+        return 1
+    reviewed = await session.scalar(select(func.max(ReviewRow.revision)).where(ReviewRow.scan_id == scan_id))
+    return 1 + max(revisions[-1].revision, reviewed or 0)
 
 
 def to_scan(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
 
-from sqlalchemy import ColumnElement, CursorResult, Select, delete, func, select, tuple_, update
+from sqlalchemy import ColumnElement, CursorResult, Select, delete, func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from savo_contracts.envelope import named_id
@@ -16,7 +16,17 @@ from savo_contracts.scans import ScanCompleted, ScanFailed
 from savo_gateway.access.records import Person
 from savo_gateway.adapters.consent_store import consent_of_subject
 from savo_gateway.adapters.label_quality.correction_store import count_corrections
-from savo_gateway.adapters.rows import find_subject, subject_for, to_requests, to_scan, write_failure, write_result
+from savo_gateway.adapters.rows import (
+    find_subject,
+    locked_scan,
+    next_revision,
+    revisions_of,
+    subject_for,
+    to_requests,
+    to_scan,
+    write_failure,
+    write_result,
+)
 from savo_gateway.adapters.tables import ConfirmationRow, IdempotencyRow, PhotoOwnerRow, ScanRow, SubjectRow
 from savo_gateway.confirmations.confirmation import check_may_confirm, confirmed_event
 from savo_gateway.confirmations.edit_merging import MergedEdits, check_fits, merge_edits
@@ -63,7 +73,7 @@ class SqlScans:
     async def find(self, scan_id: str) -> Scan | None:
         async with self.database.session(read_only=True) as session:
             row = await session.get(ScanRow, scan_id)
-            return to_scan(row, await _revisions(session, scan_id)) if row else None
+            return to_scan(row, await revisions_of(session, scan_id)) if row else None
 
     async def finished_among(self, scan_ids: Sequence[str]) -> Sequence[str]:
         done = select(ScanRow.scan_id).where(ScanRow.scan_id.in_(scan_ids), ScanRow.status != ScanStatus.QUEUED.value)
@@ -101,26 +111,26 @@ class SqlScans:
 
     async def complete(self, completed: ScanCompleted, now: datetime) -> Confirmed | None:
         async with self.database.session() as session:
-            row = await _locked(session, completed.scan_id)
+            row = await locked_scan(session, completed.scan_id)
             if row is None or not write_result(row, completed, now):
                 return None
             # Each confirmation counts `changes` up, as this transaction did: 1 means that there is none.
-            revisions = await _revisions(session, row.scan_id) if row.changes > 1 else []
+            revisions = await revisions_of(session, row.scan_id) if row.changes > 1 else []
             if not revisions:
                 return Confirmed(to_scan(row, result=completed))
             return await self._publish(session, row, revisions, now)
 
     async def fail(self, failed: ScanFailed, now: datetime) -> bool:
         async with self.database.session() as session:
-            row = await _locked(session, failed.scan_id)
+            row = await locked_scan(session, failed.scan_id)
             return row is not None and write_failure(row, failed, now)
 
     async def confirm(self, scan_id: str, request: ConfirmationRequest, now: datetime) -> Confirmed:
         async with self.database.session() as session:
-            row = await _locked(session, scan_id)
+            row = await locked_scan(session, scan_id)
             if row is None:
                 raise ScanNotFoundError(scan_id)
-            revisions = await _revisions(session, scan_id)
+            revisions = await revisions_of(session, scan_id)
             scan = to_scan(row, revisions)
             check_may_confirm(scan, request)
             if scan.result:
@@ -129,7 +139,7 @@ class SqlScans:
                 return Confirmed(scan)
             revision = ConfirmationRow(
                 scan_id=scan_id,
-                revision=len(revisions) + 1,
+                revision=await next_revision(session, scan_id, revisions),
                 request=request.model_dump(mode="json"),
                 published=False,
                 confirmed_at=now,
@@ -183,7 +193,9 @@ class SqlScans:
         newest = accepted[-1].revision
         # The event carries the consent: the collector may read it before the person's `consent.changed`.
         consent = await consent_of_subject(session, scan.subject)
-        event = confirmed_event(scan, result, merged, consent=consent, revision=newest, now=now)
+        event = confirmed_event(
+            scan, result, merged.items, merged.nothing_missing, consent=consent, revision=newest, now=now
+        )
         await self.outbox.add(session, event, event_id=named_id(f"scan-confirmed/{row.scan_id}/{newest}"))
         return Confirmed(
             to_scan(row, revisions),
@@ -227,21 +239,6 @@ def _changes_nothing(scan: Scan, revisions: Sequence[ConfirmationRow], request: 
     return merge_edits(items, served_by, [*requests, request]) == merge_edits(items, served_by, requests)
 
 
-async def _locked(session: AsyncSession, scan_id: str) -> ScanRow | None:
-    """The row, locked until the transaction ends: a write locks it on PostgreSQL and on SQLite."""
-    query = update(ScanRow).where(ScanRow.scan_id == scan_id).values(changes=ScanRow.changes + 1).returning(ScanRow)
-    row: ScanRow | None = await session.scalar(query, execution_options={"synchronize_session": False})
-    return row
-
-
-async def _revisions(session: AsyncSession, scan_id: str) -> list[ConfirmationRow]:
-    return list(
-        await session.scalars(
-            select(ConfirmationRow).where(ConfirmationRow.scan_id == scan_id).order_by(ConfirmationRow.revision)
-        )
-    )
-
-
 async def _claimed(session: AsyncSession, claim: IdempotencyClaim) -> Scan | None:
     held = await session.get(IdempotencyRow, (claim.scope, claim.key))
     if held is None:
@@ -249,7 +246,7 @@ async def _claimed(session: AsyncSession, claim: IdempotencyClaim) -> Scan | Non
     if held.fingerprint != claim.fingerprint:
         raise IdempotencyKeyReusedError
     row = await session.get(ScanRow, held.scan_id)
-    return to_scan(row, await _revisions(session, row.scan_id)) if row else None
+    return to_scan(row, await revisions_of(session, row.scan_id)) if row else None
 
 
 def _claim_values(new: NewScan, claim: IdempotencyClaim) -> dict[str, object]:

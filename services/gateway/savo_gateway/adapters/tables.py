@@ -23,10 +23,13 @@ __all__ = [
     "IdempotencyRow",
     "ModelRow",
     "PhotoOwnerRow",
+    "ProposalRow",
     "RecipesRow",
     "RecordRow",
     "RejectionRow",
     "ReportedPhotoRow",
+    "ReviewQueueRow",
+    "ReviewRow",
     "RunRow",
     "SampleLabelRow",
     "SampleRow",
@@ -144,6 +147,48 @@ class CorrectionRow(Base):
     label: Mapped[str] = mapped_column(String(80), primary_key=True)
     """Empty: the user removed the item."""
     items: Mapped[int] = mapped_column(Integer)
+
+
+class ReviewQueueRow(Base):
+    """A photo whose labels wait for an engineer's decision."""
+
+    __tablename__ = "review_queue"
+    __table_args__ = (Index("ix_review_queue_doubt", "doubt", "scan_id"),)
+
+    scan_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    subject: Mapped[str] = mapped_column(String(64), index=True)
+    reason: Mapped[str] = mapped_column(String(40))
+    detail: Mapped[str] = mapped_column(Text)
+    doubt: Mapped[float] = mapped_column(Float)
+    revision: Mapped[int] = mapped_column(Integer)
+    queued_at: Mapped[datetime]
+
+
+class ReviewRow(Base):
+    """An engineer's decision on a photo's labels: a confirmation of its own."""
+
+    __tablename__ = "reviews"
+
+    scan_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    revision: Mapped[int] = mapped_column(Integer, primary_key=True)
+    subject: Mapped[str] = mapped_column(String(64), index=True)
+    reviewer: Mapped[str] = mapped_column(String(200))
+    request: Mapped[dict[str, Any]]
+    agreed: Mapped[int] = mapped_column(Integer)
+    boxes: Mapped[int] = mapped_column(Integer)
+    decided_at: Mapped[datetime]
+
+
+class ProposalRow(Base):
+    """Boxes that a model found in a photo whose items have none."""
+
+    __tablename__ = "box_proposals"
+
+    scan_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    subject: Mapped[str] = mapped_column(String(64), index=True)
+    model_version: Mapped[str] = mapped_column(String(120))
+    items: Mapped[list[Any]]
+    proposed_at: Mapped[datetime]
 
 
 class IdempotencyRow(Base):

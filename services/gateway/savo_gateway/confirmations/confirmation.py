@@ -8,8 +8,7 @@ from datetime import datetime
 
 import structlog
 
-from savo_contracts.scans import ScanCompleted, ScanConfirmed
-from savo_gateway.confirmations.edit_merging import MergedEdits
+from savo_contracts.scans import ConfirmedItem, ScanCompleted, ScanConfirmed
 from savo_gateway.confirmations.records import ConfirmationRequest, Confirmed
 from savo_gateway.errors import ScanFailedError, ScanNotCompletedError
 from savo_gateway.ports import ScanStore
@@ -47,13 +46,14 @@ def check_may_confirm(scan: Scan, request: ConfirmationRequest) -> None:
 def confirmed_event(
     scan: Scan,
     result: ScanCompleted,
-    merged: MergedEdits,
+    items: tuple[ConfirmedItem, ...],
+    nothing_missing: bool,
     *,
     consent: bool | None,
     revision: int,
     now: datetime,
 ) -> ScanConfirmed:
-    """`scans.confirmed`: the route of the result with the merged edits. `consent`: the person's."""
+    """`scans.confirmed`: the route of the result with the confirmed items. `consent`: the person's."""
     return ScanConfirmed(
         scan_id=scan.scan_id,
         subject=scan.subject,
@@ -67,8 +67,8 @@ def confirmed_event(
         bucket=result.bucket,
         share=result.share,
         fallback_reason=result.fallback_reason,
-        items=merged.items,
-        nothing_missing=merged.nothing_missing,
+        items=items,
+        nothing_missing=nothing_missing,
         consent=effective_consent(scan.consent, consent),
         storage_location=scan.storage_location,
         revision=revision,

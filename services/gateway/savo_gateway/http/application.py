@@ -8,11 +8,20 @@ from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from savo_gateway.http import admin_routes, page_routes, problems, scan_routes, training_routes, user_routes
+from savo_gateway.http import (
+    admin_routes,
+    page_routes,
+    problems,
+    review_routes,
+    scan_routes,
+    training_routes,
+    user_routes,
+)
 from savo_gateway.http.admin_routes import AdminUseCases
 from savo_gateway.http.body_limit import BodyLimit
 from savo_gateway.http.dependencies import CallerAuthentication
 from savo_gateway.http.page_routes import PageOptions
+from savo_gateway.http.review_routes import ReviewUseCases
 from savo_gateway.http.scan_routes import ScanUseCases
 from savo_gateway.http.training_routes import TrainingUseCases
 from savo_gateway.http.user_routes import UserUseCases
@@ -30,7 +39,7 @@ TAGS = [
     {"name": "recipes", "description": "Recipes for ingredients. Planned: no route yet."},
     {"name": "users", "description": "Users: their consent to training."},
     {"name": "app", "description": "The owner's app: its own paths and forms, over the same use cases as /v1."},
-    {"name": "admin", "description": "For operators: rollout, audit log, digests."},
+    {"name": "admin", "description": "For operators: rollout, audit log, digests, review of doubtful labels."},
 ]
 
 NO_TELEMETRY = TelemetryConfig(tracing=False, metrics=False, logs=False, operation_spans=False)
@@ -43,6 +52,7 @@ def http_app(
     scans: ScanUseCases,
     training: TrainingUseCases,
     admin: AdminUseCases,
+    review: ReviewUseCases,
     users: UserUseCases,
     scanning: ScanningUseCases,
     page: PageOptions,
@@ -61,11 +71,11 @@ def http_app(
         docs_url=None,
         redoc_url=None,
     )
-    parts = (callers, scans, training, admin, users, scanning, page, first_generation, open_access)
+    parts = (callers, scans, training, admin, review, users, scanning, page, first_generation, open_access)
     app.state.provided = {type(part): part for part in parts}
     app.add_middleware(BodyLimit)
     app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=trusted_proxies)
     problems.install(app)
-    for routes in (scan_routes, user_routes, training_routes, admin_routes, first, second, page_routes):
+    for routes in (scan_routes, user_routes, training_routes, admin_routes, review_routes, first, second, page_routes):
         app.include_router(routes.router)
     return app

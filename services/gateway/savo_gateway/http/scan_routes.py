@@ -7,7 +7,7 @@ import binascii
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
@@ -28,17 +28,19 @@ from savo_gateway.scans.acceptance import AcceptScan
 from savo_gateway.scans.long_polling import WaitForScan
 from savo_gateway.scans.records import Scan, ScanDetails, ScanUpload, is_scan_id
 
-__all__ = ["ScanUseCases", "router"]
+__all__ = ["PHOTO_HEADERS", "PHOTO_RESPONSE", "ScanUseCases", "router"]
 
 router = APIRouter(prefix="/v1/scans", tags=["scans"], responses=PROBLEM_RESPONSES)
 
 # A private photo: no cache stores it, and a browser treats it as an image only.
-_PHOTO_HEADERS = {
+PHOTO_HEADERS = {
     "Cache-Control": "private, no-store",
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'none'; sandbox",
 }
-_PHOTO = {"description": "The photo", "content": dict.fromkeys(("image/jpeg", "image/png", "image/webp"), BINARY)}
+PHOTO_RESPONSE: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The photo", "content": dict.fromkeys(("image/jpeg", "image/png", "image/webp"), BINARY)}
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,11 +157,11 @@ async def _events(wait: WaitForScan, scan_id: str) -> AsyncIterator[bytes]:
     "/{scan_id}/photo",
     summary="The stored photo: no metadata but its orientation; a HEIC as JPEG",
     response_class=Response,
-    responses={200: _PHOTO},
+    responses=PHOTO_RESPONSE,
 )
 async def show_photo(scan: VisibleScan, use: Scans) -> Response:
     """404 when the user has no such scan, or its photo was erased."""
-    return Response(await use.read_photo(scan), headers=_PHOTO_HEADERS, media_type=scan.image.media_type)
+    return Response(await use.read_photo(scan), headers=PHOTO_HEADERS, media_type=scan.image.media_type)
 
 
 @router.get("/{scan_id}/trace", summary="Why this answer")
