@@ -31,6 +31,12 @@ COMMANDS: tuple[Command | Group, ...] = (
         "Rebuild a service's tables from its topics and compare them with the live ones. "
         "Changes nothing without --apply, and never publishes an event.",
     ),
+    Command(
+        "export",
+        "savo_cli.exports.export:export",
+        "Download the collected samples as one archive: images/, labels/, classes.txt, dataset.yaml and "
+        "manifest.jsonl.",
+    ),
     Command("stats", "savo_cli.scans.stats:stats", "Show the totals of samples, corrections and storage."),
     Group(
         "rollout",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -86,12 +88,28 @@ class Gateway:
             raise CommandError(f"{photo}: {error.strerror or error}") from error
         return self._send("POST", "/v1/scans", params={"wait": wait}, files={"image": (photo.name, data)}, data=fields)
 
+    @contextmanager
+    def stream(self, path: str, query: Mapping[str, Sequence[str]]) -> Iterator[httpx2.Response]:
+        """A response to read piece by piece. Raises `RefusedError`, and `httpx2.TransportError` instead of an answer.
+
+        Reading raises `httpx2.TransportError` when the connection is lost.
+        """
+        with self._client.stream("GET", path, params={name: list(values) for name, values in query.items()}) as answer:
+            if not answer.is_success:
+                answer.read()
+                raise _refusal(answer)
+            yield answer
+
+    def no_answer(self, error: Exception) -> CommandError:
+        """The error for a gateway that cannot be reached."""
+        hint = "start it with `savo up`, or give its address with --url"
+        return CommandError(f"the gateway at {self.url} does not answer ({_reason(error)}); {hint}")
+
     def _send(self, method: str, path: str, **request: Any) -> Any:
         try:
             answer = self._client.request(method, path, **request)
         except (httpx2.TransportError, httpx2.InvalidURL, httpx2.UnsupportedProtocol) as error:
-            hint = "start it with `savo up`, or give its address with --url"
-            raise CommandError(f"the gateway at {self.url} does not answer ({_reason(error)}); {hint}") from error
+            raise self.no_answer(error) from error
         if answer.is_success:
             return _document(answer)
         raise _refusal(answer)

@@ -21,6 +21,12 @@ PLAIN_EXPORT = "model.plain.onnx"
 META_VERSION = 2
 """`SampleMeta.schema_version` of the documents that are written today."""
 
+EXPORT_VERSION = 1
+"""Version of the layout and documents of an export. Fields are only added, so a reader of version 1 stays valid."""
+
+MANIFEST_FILE = "manifest.jsonl"
+SUMMARY_FILE = "export.json"
+
 EXTENSIONS = {"image/jpeg": "jpg", "image/png": "png", "image/webp": "webp"}
 """File extension by media type, for the media types of stored photos."""
 
@@ -201,3 +207,50 @@ class Alias(Message):
     version: str | None = Field(description="None when the alias names no model, such as after a rollback.")
     moved_at: Moment
     reason: str = ""
+
+
+class ExportedSample(Message):
+    """A line of manifest.jsonl: a sample of the archive, in order of sha256."""
+
+    sha256: Sha256
+    image: str = Field(description="Path in the archive.")
+    labels: str = Field(description="Path in the archive.")
+    labels_sha256: Sha256 = Field(description="Hash of the label file in the archive.")
+    group: Subject = Field(description="Random pseudonym. Photos of one group belong in one split.")
+    split: Split
+    boxes: tuple[LabelledBox, ...] = Field(description="As in the label file, with names and sources.")
+    rejected: tuple[RejectedBox, ...] = Field(default=(), description="As in `SampleMeta`.")
+    exhaustive: bool = Field(default=True, description="False: some visible ingredients have no label.")
+    anonymous: bool = Field(default=False, description="True: of no known person; such samples go to train only.")
+    consent_version: str | None = Field(
+        default=None, description="Version of the text that the person agreed to; null where nobody was asked."
+    )
+    media_type: str
+    bytes: int = Field(gt=0, description="Of the image.")
+    width: int = Field(gt=0, description="Pixels, upright.")
+    height: int = Field(gt=0, description="Pixels, upright.")
+    served_by: OpenValue = Field(description="What answered the scan.")
+    model_version: str
+    storage_location: StorageLocation | None = None
+    revision: int = Field(default=1, ge=1, description="Revision of the confirmation that the labels come from.")
+    stored_at: Moment
+
+
+class ExportSummary(Message):
+    """export.json: what the archive holds. It is the archive's last file, so an archive with it is complete."""
+
+    version: int = EXPORT_VERSION
+    layout: str = Field(default="yolo", description="Format of the labels.")
+    filters: dict[str, list[str]] = Field(default_factory=dict, description="Values of each filter; empty: everything.")
+    samples: int = Field(ge=0, description="Lines of manifest.jsonl.")
+    boxes: int = Field(ge=0)
+    bytes: int = Field(ge=0, description="Of the images.")
+    classes: tuple[str, ...] = Field(description="Lines of classes.txt: the label of each class id.")
+    erased_meanwhile: int = Field(
+        default=0,
+        ge=0,
+        description="Samples that were erased after they were sent. The archive may have their files; the manifest "
+        "does not list them, and they must not be used.",
+    )
+    began_at: Moment
+    finished_at: Moment

@@ -18,6 +18,7 @@ from savo_gateway.adapters.audit_store import SqlAuditLog
 from savo_gateway.adapters.consent_store import SqlConsents
 from savo_gateway.adapters.digest_store import SqlDigests
 from savo_gateway.adapters.event_positions import SqlEventPositions
+from savo_gateway.adapters.exports.sample_index import SqlSampleIndex
 from savo_gateway.adapters.feedback_store import SqlFeedback
 from savo_gateway.adapters.figure_store import SqlFigures
 from savo_gateway.adapters.jwks_client import JwksClient
@@ -36,6 +37,7 @@ from savo_gateway.figures.summaries import ShowProgress, ShowStats
 from savo_gateway.http.admin_routes import AdminUseCases
 from savo_gateway.http.application import http_app
 from savo_gateway.http.dependencies import CallerAuthentication
+from savo_gateway.http.export_routes import ExportUseCases
 from savo_gateway.http.page_routes import PageOptions
 from savo_gateway.http.review_routes import ReviewUseCases
 from savo_gateway.http.scan_routes import ScanUseCases
@@ -156,6 +158,7 @@ def _http(settings: GatewaySettings, runtime: Runtime, components: Components) -
         ),
         scans=scans,
         training=_training_routes(settings, runtime, components),
+        exports=ExportUseCases(store=runtime.store, samples=SqlSampleIndex(runtime.database), clock=runtime.clock),
         admin=AdminUseCases(
             rollout=components.rollout,
             rollout_mirror=components.mirror,

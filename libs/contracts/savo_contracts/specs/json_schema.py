@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from savo_contracts.documents import META_VERSION, SampleMeta
+from savo_contracts.documents import EXPORT_VERSION, META_VERSION, ExportedSample, ExportSummary, SampleMeta
 from savo_contracts.envelope import Message
 from savo_contracts.topics import Topic
 
@@ -12,8 +12,12 @@ __all__ = ["STORED_DOCUMENTS", "document_schema", "event_schema", "schema_name"]
 
 _DIALECT = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
 
-STORED_DOCUMENTS: dict[str, type[Message]] = {f"sample-meta.v{META_VERSION}": SampleMeta}
-"""Documents of the object store that other programs read, by the name of their schema's file."""
+STORED_DOCUMENTS: dict[str, type[Message]] = {
+    f"sample-meta.v{META_VERSION}": SampleMeta,
+    f"export-manifest.v{EXPORT_VERSION}": ExportedSample,
+    f"export-summary.v{EXPORT_VERSION}": ExportSummary,
+}
+"""Documents of the object store and of exports that other programs read, by the name of their schema's file."""
 
 
 def schema_name(topic: Topic[Any]) -> str:

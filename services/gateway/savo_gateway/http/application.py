@@ -10,6 +10,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from savo_gateway.http import (
     admin_routes,
+    export_routes,
     page_routes,
     problems,
     review_routes,
@@ -20,6 +21,7 @@ from savo_gateway.http import (
 from savo_gateway.http.admin_routes import AdminUseCases
 from savo_gateway.http.body_limit import BodyLimit
 from savo_gateway.http.dependencies import CallerAuthentication
+from savo_gateway.http.export_routes import ExportUseCases
 from savo_gateway.http.page_routes import PageOptions
 from savo_gateway.http.review_routes import ReviewUseCases
 from savo_gateway.http.scan_routes import ScanUseCases
@@ -51,6 +53,7 @@ def http_app(
     callers: CallerAuthentication,
     scans: ScanUseCases,
     training: TrainingUseCases,
+    exports: ExportUseCases,
     admin: AdminUseCases,
     review: ReviewUseCases,
     users: UserUseCases,
@@ -71,11 +74,12 @@ def http_app(
         docs_url=None,
         redoc_url=None,
     )
-    parts = (callers, scans, training, admin, review, users, scanning, page, first_generation, open_access)
+    parts = (callers, scans, training, exports, admin, review, users, scanning, page, first_generation, open_access)
     app.state.provided = {type(part): part for part in parts}
     app.add_middleware(BodyLimit)
     app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=trusted_proxies)
     problems.install(app)
-    for routes in (scan_routes, user_routes, training_routes, admin_routes, review_routes, first, second, page_routes):
+    own = (scan_routes, user_routes, training_routes, export_routes, admin_routes, review_routes)
+    for routes in (*own, first, second, page_routes):
         app.include_router(routes.router)
     return app

@@ -1,0 +1,1 @@
+"""`savo export`: the collected samples, and scans and confirmations, for others."""

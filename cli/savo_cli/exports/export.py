@@ -1,0 +1,79 @@
+"""`savo export`: downloads the collected samples as one archive."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from savo_cli.exports.download import Download
+from savo_cli.gateway import Gateway
+from savo_cli.options import AsJson, Key, Url
+from savo_contracts.documents import ExportSummary
+from savo_contracts.samples import Split
+from savo_runtime.command_line.output import CommandError, print_json, reported_errors
+from savo_runtime.command_line.progress import progress_bar
+
+__all__ = ["export"]
+
+_DATES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
+
+
+@reported_errors()
+def export(
+    output: Annotated[
+        Path, typer.Option("--output", metavar="FILE", help="The archive to write, such as training_data.tar.gz.")
+    ],
+    classes: Annotated[
+        list[str] | None, typer.Option("--class", metavar="NAME", help="Samples with a box of this class; repeat it.")
+    ] = None,
+    splits: Annotated[
+        list[Split] | None, typer.Option("--split", help="Samples of this split of the collection; repeat it.")
+    ] = None,
+    box_sources: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--box-source",
+            metavar="SOURCE",
+            help="Samples with a box from custom, google, openai, user or engineer; repeat it.",
+        ),
+    ] = None,
+    since: Annotated[
+        datetime | None, typer.Option(formats=_DATES, help="First stored on this day or later, UTC.")
+    ] = None,
+    until: Annotated[datetime | None, typer.Option(formats=_DATES, help="First stored before this day, UTC.")] = None,
+    url: Url = None,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """Download the collected samples as one archive: images/, labels/, classes.txt, dataset.yaml and manifest.jsonl.
+
+    Erased samples, and those of people who withdrew their consent, are left out. The same command continues an
+    interrupted download. With SAVO_AUTH, it needs a key with the scope ops.
+    """
+    dates = {"since": since, "until": until}
+    query = {"class": classes or [], "split": [each.value for each in splits or ()], "box_source": box_sources or []}
+    query |= {name: [f"{moment.isoformat()}Z"] for name, moment in dates.items() if moment}
+    with Gateway(url, key) as gateway, progress_bar("exporting, MB", shown=not as_json) as on_progress:
+        summary = Download(gateway, query, output).run(on_progress)
+    if not summary.samples:
+        output.unlink()
+        raise CommandError("no sample matches, so nothing was written; see `savo stats`, or give other filters")
+    print_json(_as_json(summary, output)) if as_json else _print(summary, output)
+
+
+def _as_json(summary: ExportSummary, output: Path) -> dict[str, object]:
+    return {"output": str(output), "archive_bytes": output.stat().st_size, **summary.model_dump(mode="json")}
+
+
+def _print(summary: ExportSummary, output: Path) -> None:
+    size = f"{output.stat().st_size / 1e6:,.1f} MB"
+    typer.echo(f"{output}: {summary.samples:,} samples, {summary.boxes:,} boxes, {size}")
+    if summary.erased_meanwhile:
+        typer.echo(
+            f"{summary.erased_meanwhile:,} samples were erased during the export: use only those that manifest.jsonl "
+            "lists"
+        )
+    typer.echo(f"next: savo prepare --input {output} --output DIR")

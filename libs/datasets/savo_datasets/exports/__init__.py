@@ -1,0 +1,1 @@
+"""Export of the collected samples as a tar in gzip members, and readers of such an archive."""

@@ -1,0 +1,1 @@
+"""What exports read from the gateway's database."""
