@@ -76,6 +76,11 @@ GROUPS: tuple[Group, ...] = (
         ("SAVO_REQUIRE_CONSENT", "SAVO_TRAINING_THRESHOLD", "SAVO_RETRAIN_EVERY_DAYS", "SAVO_MIN_.*", "SAVO_CLASS_.*"),
     ),
     Group(
+        "Asking for confirmations",
+        "Which answers have `ask_confirmation`, and how many in a minute and in a day.",
+        ("SAVO_ASK_.*",),
+    ),
+    Group(
         "Training and its gate",
         "Training parameters, and the limits that a model must reach.",
         ("SAVO_GATE_.*", "SAVO_TRAIN_.*", "SAVO_TRAINER_.*"),

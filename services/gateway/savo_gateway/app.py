@@ -14,6 +14,7 @@ from savo_gateway import handlers
 from savo_gateway.access.callers import AccessPolicy, Authenticator, Mode, default_mode
 from savo_gateway.access.rate_limits import RateLimit
 from savo_gateway.access.tokens import JwtKey, TokenVerifier
+from savo_gateway.adapters.ask_counts import SqlClassCounts
 from savo_gateway.adapters.audit_store import SqlAuditLog
 from savo_gateway.adapters.consent_store import SqlConsents
 from savo_gateway.adapters.digest_store import SqlDigests
@@ -59,7 +60,9 @@ from savo_gateway.photos.uploads import UploadLimits
 from savo_gateway.rollout_mirror import RolloutMirror
 from savo_gateway.scans.acceptance import AcceptScan, ScanPolicy
 from savo_gateway.scans.completion import ExpireScans, FinishScans
+from savo_gateway.scans.confirmation_asks import AskPolicy, AskRule, ConfirmationAsks
 from savo_gateway.scans.long_polling import PollFinishedScans, Waiters, WaitForScan
+from savo_gateway.scans.records import AskLimits
 from savo_gateway.settings import GatewaySettings
 from savo_runtime.messaging.consuming.subscriptions import Subscription
 from savo_runtime.service import Runtime, Service, ServiceDefinition, Worker
@@ -130,7 +133,7 @@ class Components:
             positions=SqlEventPositions(runtime.database),
             audit_log=SqlAuditLog(runtime.database),
             waiters=waiters,
-            finish=FinishScans(scans, waiters, runtime.clock),
+            finish=FinishScans(scans, waiters, runtime.clock, _asks(settings, runtime)),
             confirm=ConfirmScan(scans, runtime.clock),
             read_upload=UploadReader(limits, figures),
             store_photo=store_photo,
@@ -250,6 +253,12 @@ def _open_access(settings: GatewaySettings, runtime: Runtime) -> OpenAccess:
     open_access = OpenAccess(allowed=settings.app_anonymous, limits=limits, mode=_mode(settings))
     open_access.log_at_start()
     return open_access
+
+
+def _asks(settings: GatewaySettings, runtime: Runtime) -> ConfirmationAsks:
+    limits = AskLimits(settings.ask_per_minute, settings.ask_per_day)
+    policy = AskPolicy(AskRule(settings.ask_rule), settings.ask_share, limits)
+    return ConfirmationAsks(policy, SqlClassCounts(runtime.database), runtime.clock)
 
 
 def _mode(settings: GatewaySettings) -> Mode:

@@ -21,12 +21,13 @@ from savo_gateway.figures.records import Figures, StoredFigures
 from savo_gateway.label_quality.records import Agreement, CorrectionCount, QueueEntry, Review, ReviewRequest
 from savo_gateway.owner_app.records import OpenAccessSpending, ScanCopy, ScanReference
 from savo_gateway.photos.uploads import Photo
-from savo_gateway.scans.records import EventPosition, IdempotencyClaim, NewScan, Scan
+from savo_gateway.scans.records import AskLimits, EventPosition, IdempotencyClaim, NewScan, Scan
 from savo_gateway.users.consent import Consent, ConsentChoice
 
 __all__ = [
     "AppScans",
     "AuditLog",
+    "ClassCounts",
     "ConsentStore",
     "CorrectionStore",
     "Digests",
@@ -90,9 +91,12 @@ class ScanStore(Protocol):
         """The person's subject, created when there is none."""
         ...
 
-    async def complete(self, completed: ScanCompleted, now: datetime) -> Confirmed | None:
+    async def complete(
+        self, completed: ScanCompleted, now: datetime, *, ask: AskLimits | None = None
+    ) -> Confirmed | None:
         """Write the result, and publish an early confirmation that fits it.
 
+        `ask`: the app should ask its user for a confirmation, unless one of these limits is reached.
         None when the scan is unknown or was completed or failed before.
         """
         ...
@@ -233,6 +237,12 @@ class Reviews(Protocol):
     async def agreements(self, *, subjects: Collection[str] | None = None, limit: int = 100) -> Sequence[Agreement]:
         """The lowest agreement first. `subjects`: of these people alone."""
         ...
+
+
+class ClassCounts(Protocol):
+    """What is collected of each class."""
+
+    async def boxes_by_label(self) -> Mapping[str, int]: ...
 
 
 class RefusedUploads(Protocol):

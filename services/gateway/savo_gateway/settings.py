@@ -80,6 +80,30 @@ class GatewaySettings(RuntimeSettings):
         validation_alias="SAVO_SCAN_EXPIRES_SECONDS",
         description="Seconds after which a scan without an answer fails as expired.",
     )
+    ask_rule: Literal["random", "close_to_threshold"] = Field(
+        "random",
+        validation_alias="SAVO_ASK_RULE",
+        description="Which answers have ask_confirmation: any, or rather those near the threshold and of rare classes.",
+    )
+    ask_share: float = Field(
+        0.25,
+        ge=0,
+        le=1,
+        validation_alias="SAVO_ASK_SHARE",
+        description="Share of the answers that have ask_confirmation.",
+    )
+    ask_per_minute: int = Field(
+        60,
+        ge=0,
+        validation_alias="SAVO_ASK_PER_MINUTE",
+        description="Most answers in a minute that have ask_confirmation.",
+    )
+    ask_per_day: int = Field(
+        5000,
+        ge=0,
+        validation_alias="SAVO_ASK_PER_DAY",
+        description="Most answers in a UTC day that have ask_confirmation.",
+    )
     goals_started_at: AwareDatetime | None = Field(
         None,
         validation_alias="SAVO_GOALS_STARTED_AT",

@@ -40,6 +40,7 @@ async def test_a_photo_becomes_an_object_a_scan_and_an_event(gateway: GatewayHar
         "status": "queued",
         "created_at": "2026-01-05T12:00:00Z",
         "result": None,
+        "ask_confirmation": False,
         "error": None,
         "confirmation": None,
         "links": {

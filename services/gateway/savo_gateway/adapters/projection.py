@@ -133,6 +133,7 @@ PROJECTION = Projection(
     not_rebuilt={
         "scans": "sender, photo and time: only results and figures of confirmations come from topics",
         "confirmations": "each revision of a confirmation: events hold the merged items",
+        "ask_counts": "asks of the current day, for their limits",
         "reviews": "engineers' decisions: events hold the labels that they led to",
         "review_queue": "doubts about confirmations and rejections, as their events arrived",
         "box_proposals": "what a model found at the time",

@@ -104,6 +104,7 @@ def to_scan(
         expires_at=row.expires_at,
         result=result,
         error=ScanError(row.error_code, row.error_message or "") if row.error_code else None,
+        is_asked=bool(row.asked),
         finished_at=row.finished_at,
         confirmation=to_confirmation(result, revisions),
     )

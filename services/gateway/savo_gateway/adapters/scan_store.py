@@ -14,6 +14,7 @@ from savo_contracts.envelope import named_id
 from savo_contracts.figures import is_edited
 from savo_contracts.scans import ScanCompleted, ScanFailed
 from savo_gateway.access.records import Person
+from savo_gateway.adapters.ask_counts import count_ask
 from savo_gateway.adapters.consent_store import consent_of_subject
 from savo_gateway.adapters.label_quality.correction_store import count_corrections
 from savo_gateway.adapters.rows import (
@@ -33,7 +34,7 @@ from savo_gateway.confirmations.edit_merging import MergedEdits, check_fits, mer
 from savo_gateway.confirmations.records import ConfirmationRequest, Confirmed
 from savo_gateway.errors import IdempotencyKeyReusedError, ScanNotFoundError
 from savo_gateway.scans.acceptance import requested_event
-from savo_gateway.scans.records import IdempotencyClaim, NewScan, Scan, ScanStatus
+from savo_gateway.scans.records import AskLimits, IdempotencyClaim, NewScan, Scan, ScanStatus
 from savo_runtime.database import Database, insert_all, insert_once
 from savo_runtime.messaging.publishing.outbox import Outbox
 
@@ -109,7 +110,9 @@ class SqlScans:
         async with self.database.session() as session:
             return (await subject_for(session, person, now))[0]
 
-    async def complete(self, completed: ScanCompleted, now: datetime) -> Confirmed | None:
+    async def complete(
+        self, completed: ScanCompleted, now: datetime, *, ask: AskLimits | None = None
+    ) -> Confirmed | None:
         async with self.database.session() as session:
             row = await locked_scan(session, completed.scan_id)
             if row is None or not write_result(row, completed, now):
@@ -117,6 +120,7 @@ class SqlScans:
             # Each confirmation counts `changes` up, as this transaction did: 1 means that there is none.
             revisions = await revisions_of(session, row.scan_id) if row.changes > 1 else []
             if not revisions:
+                row.asked = ask is not None and await count_ask(session, ask, now)
                 return Confirmed(to_scan(row, result=completed))
             return await self._publish(session, row, revisions, now)
 

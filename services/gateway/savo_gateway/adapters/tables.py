@@ -13,6 +13,7 @@ from savo_runtime.database import UtcDateTime
 
 __all__ = [
     "ApiKeyRow",
+    "AskCountRow",
     "AuditRow",
     "Base",
     "ConfirmationRow",
@@ -117,6 +118,8 @@ class ScanRow(Base):
     error_code: Mapped[str | None] = mapped_column(String(40))
     error_message: Mapped[str | None] = mapped_column(Text)
     finished_at: Mapped[datetime | None] = mapped_column(index=True)
+    asked: Mapped[bool | None] = mapped_column(Boolean)
+    """Whether the app should ask for a confirmation; None for scans of earlier releases."""
     edited: Mapped[bool | None] = mapped_column(Boolean)
     confirmed_at: Mapped[datetime | None] = mapped_column(index=True)
     changes: Mapped[int] = mapped_column(Integer, default=0)
@@ -133,6 +136,17 @@ class ConfirmationRow(Base):
     request: Mapped[dict[str, Any]]
     published: Mapped[bool] = mapped_column(Boolean)
     confirmed_at: Mapped[datetime]
+
+
+class AskCountRow(Base):
+    """Number of answers that the app asks about, in a minute or in a day."""
+
+    __tablename__ = "ask_counts"
+
+    period: Mapped[str] = mapped_column(String(16), primary_key=True)
+    """2026-11-23 or 2026-11-23T12:05, UTC."""
+    asked: Mapped[int] = mapped_column(Integer)
+    ends_at: Mapped[datetime]
 
 
 class CorrectionRow(Base):

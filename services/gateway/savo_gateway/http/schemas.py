@@ -147,6 +147,10 @@ class ScanView(BaseModel):
     status: ScanStatus
     created_at: datetime
     result: ResultView | None
+    ask_confirmation: bool = Field(
+        description="Whether the app should ask its user to confirm or correct this answer. It is decided once, and "
+        "false again after a confirmation. Any answer may be confirmed."
+    )
     error: ErrorView | None
     confirmation: ConfirmationView | None
     links: dict[str, str]
@@ -158,6 +162,7 @@ class ScanView(BaseModel):
             status=scan.status,
             created_at=scan.requested_at,
             result=ResultView.of(scan.result) if scan.result else None,
+            ask_confirmation=scan.is_asked and scan.confirmation is None,
             error=ErrorView(code=scan.error.code, message=scan.error.message) if scan.error else None,
             confirmation=ConfirmationView.of(scan.confirmation) if scan.confirmation else None,
             links=_links(scan.scan_id),

@@ -11,6 +11,7 @@ import structlog
 from savo_contracts.scans import FailureCode, ScanCompleted, ScanFailed
 from savo_gateway.confirmations.confirmation import count_confirmed
 from savo_gateway.ports import ScanStore
+from savo_gateway.scans.confirmation_asks import ConfirmationAsks
 from savo_gateway.scans.long_polling import Waiters
 from savo_gateway.scans.records import Scan
 
@@ -26,9 +27,12 @@ class FinishScans:
     scans: ScanStore
     waiters: Waiters
     clock: Callable[[], datetime]
+    asks: ConfirmationAsks | None = None
+    """None: no answer has ask_confirmation."""
 
     async def complete(self, completed: ScanCompleted) -> None:
-        confirmed = await self.scans.complete(completed, self.clock())
+        ask = await self.asks.limits_for(completed) if self.asks else None
+        confirmed = await self.scans.complete(completed, self.clock(), ask=ask)
         if confirmed is None:
             reason = await self._ignored_reason(completed.scan_id)
             log.info("scan.completion_ignored", scan_id=completed.scan_id, reason=reason)

@@ -16,6 +16,7 @@ from savo_gateway.photos.uploads import Photo
 
 __all__ = [
     "SCAN_ID",
+    "AskLimits",
     "Confirmation",
     "EventPosition",
     "IdempotencyClaim",
@@ -100,6 +101,15 @@ class NewScan:
     claim: IdempotencyClaim | None = None
 
 
+@dataclass(frozen=True)
+class AskLimits:
+    """The most answers that the app asks about."""
+
+    per_minute: int
+    per_day: int
+    """UTC."""
+
+
 class ScanStatus(StrEnum):
     """State of a scan: queued → completed or failed."""
 
@@ -172,6 +182,8 @@ class Scan:
     """A scan without a result at this time fails as `expired`."""
     result: ScanCompleted | None = None
     error: ScanError | None = None
+    is_asked: bool = False
+    """Whether the app should ask its user to confirm the answer."""
     finished_at: datetime | None = None
     """When the gateway received the result or the failure."""
     confirmation: Confirmation | None = None
