@@ -25,7 +25,7 @@ from savo_gateway.adapters.owner_app.app_scan_store import SqlAppScans
 from savo_gateway.owner_app.first import routes
 from savo_gateway.owner_app.first.live_frames import LiveFrames
 from savo_gateway.owner_app.first.routes import FirstGenerationUseCases
-from savo_gateway.owner_app.first.words import quantity_of, quantity_text, storage_location_of, storage_text
+from savo_gateway.owner_app.first.vocabulary import quantity_of, quantity_text, storage_location_of, storage_text
 from savo_gateway.owner_app.open_access import AddressLimits, DailyBudget, OpenAccess, source_of
 from savo_runtime.testing import FakeClock
 from services.gateway.tests.events import completed, tomato
@@ -151,7 +151,7 @@ async def test_a_failed_scan_is_an_answer_with_what_the_person_reads(gateway: Ga
     assert (answer["status"], answer["error_message"]) == ("error", "Please send it again.")
 
 
-async def test_a_late_scan_is_an_answer_within_the_apps_patience(
+async def test_a_late_scan_is_an_answer_within_the_apps_time_limit(
     gateway: GatewayHarness, jpeg: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(routes, "ANSWER_SECONDS", 0.3)

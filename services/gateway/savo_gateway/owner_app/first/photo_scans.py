@@ -1,4 +1,4 @@
-"""POST /inventory/scan: a scan like any other, answered within the app's patience; look-alike frames share one."""
+"""POST /inventory/scan: a scan like any other, answered within the app's time limit; look-alike frames share one."""
 
 from __future__ import annotations
 

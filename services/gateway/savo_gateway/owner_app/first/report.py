@@ -19,7 +19,7 @@ from savo_contracts.scans import Action, Detection, StorageLocation
 from savo_gateway.confirmations.edit_merging import SAME_BOX_IOU
 from savo_gateway.confirmations.records import IngredientName, ItemEdit, canonical_label
 from savo_gateway.errors import InvalidRequestError
-from savo_gateway.owner_app.first.words import quantity_of, storage_location_of
+from savo_gateway.owner_app.first.vocabulary import quantity_of, storage_location_of
 from savo_gateway.scans.records import SCAN_ID, Confirmation, Scan
 
 __all__ = ["Report", "ReportedItem"]

@@ -22,7 +22,7 @@ from savo_gateway.http.upload_reader import UploadReader, parse_form, photo_body
 from savo_gateway.owner_app.answers import app_message
 from savo_gateway.owner_app.callers import AppCaller, AppScansCaller
 from savo_gateway.owner_app.first.photo_scans import ScanAppPhoto
-from savo_gateway.owner_app.first.words import quantity_text, storage_location_of, storage_text
+from savo_gateway.owner_app.first.vocabulary import quantity_text, storage_location_of, storage_text
 from savo_gateway.scans.records import Scan, ScanDetails, ScanStatus
 
 __all__ = ["FirstGenerationUseCases", "router"]

@@ -1,4 +1,4 @@
-"""The app's words for quantities and storage places, and their conversion to the contract's values and back."""
+"""Vocabulary of the app for quantities and storage places, converted to the contract's values and back."""
 
 from __future__ import annotations
 
