@@ -106,6 +106,13 @@ async def swipe(page: Page, start: tuple[float, float], end: tuple[float, float]
         await session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
 
 
+LABELS_INSIDE_PHOTO = """() => {
+  const photo = document.querySelector("#shown").getBoundingClientRect();
+  const labels = [...document.querySelectorAll(".tag")].map((tag) => tag.getBoundingClientRect());
+  return labels.every((at) => at.left >= photo.left - 1 && at.right <= photo.right + 1 && at.top >= photo.top - 1);
+}"""
+
+
 def near(found: Any, *sides: float) -> bool:
     return all(
         abs(value - side) < 0.02
@@ -130,6 +137,7 @@ async def test_a_photo_is_sent_corrected_and_confirmed_on_a_phone(
     assert box is not None
     assert shown is not None
     assert abs((box["x"] - shown["x"]) / shown["width"] - 0.1) < 0.01
+    assert await page.evaluate(LABELS_INSIDE_PHOTO), "no label is cut at the edge of the photo"
     assert await page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), (
         "nothing is wider than the phone's screen"
     )

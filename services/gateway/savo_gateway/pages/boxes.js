@@ -56,12 +56,20 @@ class Frame {
     this.box = box;
     const sides = { left: box.x, top: box.y, width: box.width, height: box.height };
     for (const [side, value] of Object.entries(sides)) this.element.style[side] = `${value * 100}%`;
+    this.placeTag(box);
     this.updateStyle();
   }
 
+  // Above the box, but inside the photo. In the style of the tag, 100% is the box without its border of 2px.
+  placeTag(box) {
+    const atRight = box.x + box.width / 2 > 0.5, width = (atRight ? box.x + box.width : 1 - box.x) / box.width;
+    this.tag.style.maxWidth = `calc((100% + 4px) * ${width})`;
+    this.tag.style.top = `max(-1.3rem, (100% + 4px) * ${-box.y / box.height} - 2px)`;
+    this.tag.classList.toggle("at-right", atRight);
+  }
+
   updateStyle() {
-    const place = { "at-top": this.box.y < 0.08, "at-right": this.box.x + this.box.width / 2 > 0.5 };
-    const states = { box: true, chosen: this.selected, draft: this.draft, removed: this.removed, ...place };
+    const states = { box: true, chosen: this.selected, draft: this.draft, removed: this.removed };
     this.element.className = Object.keys(states).filter((state) => states[state]).join(" ");
   }
 }
