@@ -118,7 +118,7 @@ def test_shares_are_read_from_the_history_in_time_order() -> None:
     assert not reached_every_step(rollout_shares(history, "v2"))
 
 
-def test_each_planted_reason_must_have_its_exact_count() -> None:
+def test_each_expected_reason_must_have_its_exact_count() -> None:
     assert count_mismatches({"dark": 2, "needs-class": 5}, {"dark": 2}) == []
     assert count_mismatches({"dark": 3}, {"dark": 2, "blurred": 1}) == [
         "dark: 3 counted, 2 expected",

@@ -20,7 +20,7 @@ def upload_factory(tmp_path: Path) -> UploadFactory:
     return upload_factory
 
 
-def test_a_round_has_the_good_photos_and_exactly_the_planted_defects(upload_factory: UploadFactory) -> None:
+def test_a_round_has_the_good_photos_and_exactly_the_expected_defects(upload_factory: UploadFactory) -> None:
     uploads = upload_factory.round_uploads("first", 20, {"blurred": 2, "dark": 1, "duplicate": 3, "broken": 2})
     assert len(uploads) == 28
     assert sorted(Counter(upload.photo for upload in uploads).values())[-3:] == [2, 2, 2]

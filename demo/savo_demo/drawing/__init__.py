@@ -1,0 +1,1 @@
+"""Generated photos of kitchens with their true boxes."""

@@ -227,7 +227,7 @@ def _tin(rng: Rng) -> Sprite:
 
 
 BACKDROPS: tuple[Callable[[Rng], Backdrop], ...] = (_table, _fridge, _pantry)
-STANDING: tuple[Callable[[Rng], Sprite], ...] = (_packet, _jar, _bottle, _tin)
+UPRIGHT: tuple[Callable[[Rng], Sprite], ...] = (_packet, _jar, _bottle, _tin)
 LYING: tuple[Callable[[Rng], Sprite], ...] = (_towel, _plate, _packet, _tin)
 
 
@@ -238,7 +238,7 @@ def backdrop(kind: int, variant: int) -> Backdrop:
 
 
 @lru_cache(maxsize=64)
-def clutter(kind: int, variant: int, *, standing: bool) -> Sprite:
+def clutter(kind: int, variant: int, *, upright: bool) -> Sprite:
     """One of the `VARIANTS` drawings of a thing without a label, upright or lying."""
-    drawings = STANDING if standing else LYING
-    return drawings[kind](np.random.default_rng((13, kind, variant, int(standing))))
+    drawings = UPRIGHT if upright else LYING
+    return drawings[kind](np.random.default_rng((13, kind, variant, int(upright))))

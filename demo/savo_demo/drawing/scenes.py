@@ -146,9 +146,9 @@ class _Picture:
         self._lay(placed, number=len(self.labels))
 
     def _put_clutter(self, size: float) -> None:
-        standing = bool(self.floors)
-        sprite = kitchen.clutter(int(self.rng.integers(4)), int(self.rng.integers(kitchen.VARIANTS)), standing=standing)
-        turn = self.rng.uniform(-4, 4) if standing else self.rng.uniform(-60, 60)
+        upright = bool(self.floors)
+        sprite = kitchen.clutter(int(self.rng.integers(4)), int(self.rng.integers(kitchen.VARIANTS)), upright=upright)
+        turn = self.rng.uniform(-4, 4) if upright else self.rng.uniform(-60, 60)
         self._lay(self._place(sprite, size * self.width, turn, clearance=0.0), number=0)
 
     def _place(self, sprite: Sprite, size: float, turn: float, *, clearance: float, mirrors: bool = False) -> _Placed:

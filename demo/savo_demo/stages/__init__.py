@@ -1,0 +1,1 @@
+"""Stages of the demo that wait for the product, and the display of their progress."""
