@@ -1,0 +1,1 @@
+"""The `savo` command line."""

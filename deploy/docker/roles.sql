@@ -21,7 +21,7 @@ FROM (VALUES
     ('trainer', :'trainer'),
     ('rollout', :'rollout'),
     ('reasoning', :'reasoning')
-) AS told (name, password);
+) AS login (name, password);
 
 SELECT format('REVOKE ALL ON DATABASE %I FROM PUBLIC', current_database()) \gexec
 REVOKE ALL ON SCHEMA public FROM PUBLIC;

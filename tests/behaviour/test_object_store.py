@@ -224,8 +224,8 @@ async def test_more_than_a_page_is_listed(moto_s3: S3Server, prefix: str) -> Non
 
 @pytest.mark.s3
 async def test_a_missing_bucket_stops_the_start_and_is_named(moto_s3: S3Server) -> None:
-    store = s3_store(moto_s3, bucket="nobody-made-this")
-    with pytest.raises(FatalError, match="R2_BUCKET_NAME='nobody-made-this'"):
+    store = s3_store(moto_s3, bucket="no-such-bucket")
+    with pytest.raises(FatalError, match="R2_BUCKET_NAME='no-such-bucket'"):
         await store.check()
     await store.close()
 

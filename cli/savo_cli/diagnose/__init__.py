@@ -1,0 +1,1 @@
+"""`savo doctor`: checks, and figures of the running services that they need."""

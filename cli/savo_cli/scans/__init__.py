@@ -1,0 +1,1 @@
+"""Commands for scans: send, confirm, trace and count them."""

@@ -1,0 +1,1 @@
+"""`savo topics` and `savo dlq`: topics, their records and dead letters."""

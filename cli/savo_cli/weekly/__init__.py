@@ -1,0 +1,1 @@
+"""`savo digest`: the weekly digest, on the terminal, as HTML and by mail."""

@@ -1,0 +1,1 @@
+"""Contracts between the services: events, topics, stored documents, and formulas of figures."""

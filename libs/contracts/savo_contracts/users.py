@@ -10,7 +10,7 @@ from savo_contracts.envelope import Event, Moment, Subject
 
 
 class SubjectErased(Event):
-    """A subject is erased: every service deletes the subject's data and records the erasure in its ledger."""
+    """A subject is erased: every service deletes the subject's data and records the erasure."""
 
     type: ClassVar[str] = "savo.subject.erased.v1"
 

@@ -1,0 +1,1 @@
+"""The collector service: turns confirmed scans into training samples."""

@@ -1,4 +1,4 @@
-"""What the collector's domain needs from outside, and the records that it stores there."""
+"""Ports of the collector: Protocols that its domain needs, and the data that they exchange."""
 
 from __future__ import annotations
 

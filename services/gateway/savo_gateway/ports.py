@@ -198,7 +198,7 @@ class FeedbackStore(Protocol):
     async def add_feedback(self, scan: Scan, kind: str, content: Mapping[str, Any], now: datetime) -> None: ...
 
     async def reports_missing(self, scan_id: str) -> bool:
-        """Whether the person said that the photo shows more than the scan's items."""
+        """Whether the person reported that the photo shows more than the scan's items."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""Fallback rule: when the custom model's answer is too weak, so that the provider is asked."""
+"""Fallback rule: the provider answers where the custom model's answer is too weak."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""Files generated from the topic registry: JSON Schemas, AsyncAPI, diagrams, golden messages."""

@@ -1,0 +1,1 @@
+"""Adapters of the collector: its database, and photos and samples in the object store."""

@@ -1,0 +1,1 @@
+"""Adapters of the gateway: its database, and clients of other services."""

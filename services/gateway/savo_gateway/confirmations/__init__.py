@@ -1,0 +1,1 @@
+"""Confirmations and corrections of scans by their users."""

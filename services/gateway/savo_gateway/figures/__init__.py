@@ -1,0 +1,1 @@
+"""Figures: statistics and progress towards the goals, as answers and as gauges."""

@@ -1,0 +1,1 @@
+"""Routes, schemas and error documents of the HTTP API."""

@@ -1,4 +1,4 @@
-"""Which errors the app reads in an answer of its own form, and which are problem documents."""
+"""Error answers to the app: those that it reads in its own form, and problem documents."""
 
 from __future__ import annotations
 

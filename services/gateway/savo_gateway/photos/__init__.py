@@ -1,0 +1,1 @@
+"""Uploaded photos: checked, freed of metadata, stored and read."""

@@ -1,0 +1,1 @@
+"""Scans: accepted, published, completed, and waited for."""

@@ -1,0 +1,1 @@
+"""Users: their consent to training."""

@@ -1,0 +1,1 @@
+"""Adapters of the trainer: database, HTTP, and processes of the training program."""

@@ -1,4 +1,4 @@
-"""Runs in the database.
+"""Training runs in the database: requests, states, attempts and verdicts.
 
 Every write of a worker renews its lease in the same transaction, so a replica that lost the lease changes nothing.
 """

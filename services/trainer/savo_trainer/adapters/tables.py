@@ -36,7 +36,7 @@ class SampleRow(Base):
 
 
 class ErasedSampleRow(Base):
-    """Ledger of erased samples, so that a replay does not restore them."""
+    """Erased samples, which a replay must not restore."""
 
     __tablename__ = "erased_samples"
 

@@ -1,0 +1,1 @@
+"""The trainer's `savo` commands: data sets, training, evaluation, models and runs."""

@@ -1,4 +1,4 @@
-"""How a model file gets to the product: with the repository, or through the bucket on R2 when it is too large."""
+"""Delivery of a model file to the product: with the repository, or through the bucket on R2 when it is too large."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""Models: evaluation, the quality gate, and the registry."""

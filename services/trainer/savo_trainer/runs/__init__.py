@@ -1,0 +1,1 @@
+"""Training runs: their states, the stages of the work, and the worker."""

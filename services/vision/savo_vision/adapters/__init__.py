@@ -1,0 +1,1 @@
+"""Adapters of vision: providers, model files, photos and the database."""

@@ -1,0 +1,1 @@
+"""Adapters for the calls of the owner's app."""

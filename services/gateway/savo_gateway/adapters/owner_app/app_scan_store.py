@@ -84,7 +84,7 @@ def _newest(named: ColumnElement[bool], owner: ColumnElement[bool]) -> Any:
 
 
 async def _owners(session: AsyncSession, reference: ScanReference) -> Sequence[ColumnElement[bool]]:
-    """Conditions on a scan's owner: the person first, then nobody."""
+    """Conditions on a scan's owner: first the person, then no owner."""
     if reference.open_access_only:
         return (ScanRow.open_access.is_(True),)
     subject = await find_subject(session, reference.person) if reference.person else None
