@@ -16,6 +16,9 @@ from savo_demo.drawing.scene_folder import write_scenes
 from savo_demo.drawing.scenes import draw_scenes
 from tests.parts.wheel import running_wheel
 
+WIDTH, MARGIN = 390, 16
+"""Pixels of the page."""
+
 PICTURE = Path(__file__).parents[1] / "images/phone-page.png"
 
 
@@ -35,11 +38,14 @@ def main() -> None:
 def _take(chromium: str, url: str, photo: Path) -> None:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 390, "height": 844}, device_scale_factor=2)
+        page = browser.new_page(viewport={"width": WIDTH, "height": 844}, device_scale_factor=2)
         page.goto(url)
         page.set_input_files("#photo", photo)
         page.locator(".box").first.wait_for(timeout=60_000)
-        page.screenshot(path=PICTURE)
+        last = page.get_by_role("button", name="Draw a box").bounding_box()
+        assert last is not None
+        height = last["y"] + last["height"] + MARGIN
+        page.screenshot(path=PICTURE, clip={"x": 0, "y": 0, "width": WIDTH, "height": height})
         browser.close()
 
 
