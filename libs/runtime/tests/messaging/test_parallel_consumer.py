@@ -81,7 +81,7 @@ async def running(
 ) -> AsyncIterator[ParallelConsumer]:
     arguments = {"finish_within": 0.2, "slots": {ONLY_KIND: concurrency}, **options}
     parallel = ParallelConsumer(work, (failures if failures is not None else []).append, **arguments)
-    parallel.use(consumer)
+    parallel.attach(consumer)
     await parallel.on_partitions_assigned(consumer.partitions)
     try:
         yield parallel
@@ -98,7 +98,7 @@ async def test_an_offset_is_committed_only_when_all_records_before_it_are_done()
     work, consumer = ControlledWork(), RecordingConsumer(P0)
     async with running(work, consumer, concurrency=3) as parallel:
         for offset in (10, 11, 12):
-            await parallel.take(record(offset))
+            await parallel.accept(record(offset))
         work.end(11, 12)
         await run_pending_tasks()
         await parallel.commit()
@@ -113,7 +113,7 @@ async def test_the_offset_is_committed_at_once_when_no_record_is_left() -> None:
     work, consumer = ControlledWork(), RecordingConsumer(P0)
     work.end(0)
     async with running(work, consumer) as parallel:
-        await parallel.take(record(0))
+        await parallel.accept(record(0))
         await run_pending_tasks()
         assert consumer.commits == [{P0: 1}]
 
@@ -122,7 +122,7 @@ async def test_records_of_one_key_run_in_order_and_other_keys_run_in_parallel() 
     work = ControlledWork()
     async with running(work, RecordingConsumer(P0), concurrency=4) as parallel:
         for offset, key in enumerate(["a", "a", "b", "a"]):
-            await parallel.take(record(offset, key))
+            await parallel.accept(record(offset, key))
         await run_pending_tasks()
         assert work.begun == [0, 2]
         work.end(0, 1, 2, 3)
@@ -135,7 +135,7 @@ async def test_with_one_slot_records_run_in_the_order_of_their_offsets() -> None
     work.end(*range(6))
     async with running(work, RecordingConsumer(P0)) as parallel:
         for offset, key in enumerate(["a", "b", "a", "c", "b", "a"]):
-            await parallel.take(record(offset, key))
+            await parallel.accept(record(offset, key))
         await run_pending_tasks()
         assert work.begun == [0, 1, 2, 3, 4, 5]
 
@@ -144,8 +144,8 @@ async def test_slots_limit_the_running_records_of_all_partitions() -> None:
     work = ControlledWork()
     async with running(work, RecordingConsumer(P0, P1), concurrency=2) as parallel:
         for offset in range(3):
-            await parallel.take(record(offset, partition=0))
-            await parallel.take(record(offset + 100, partition=1))
+            await parallel.accept(record(offset, partition=0))
+            await parallel.accept(record(offset + 100, partition=1))
         await run_pending_tasks()
         assert len(work.begun) == 2
 
@@ -154,7 +154,7 @@ async def test_a_partition_with_a_full_window_is_paused_until_half_of_it_is_done
     work, consumer = ControlledWork(), RecordingConsumer(P0, P1)
     async with running(work, consumer, max_uncommitted=4) as parallel:
         for offset in range(4):
-            await parallel.take(record(offset))
+            await parallel.accept(record(offset))
         assert consumer.paused_partitions == {P0}
         work.end(0)
         await run_pending_tasks()
@@ -170,7 +170,7 @@ async def test_finished_records_count_in_the_window_until_they_are_committed() -
     consumer.refuse = True
     async with running(work, consumer, max_uncommitted=4) as parallel:
         for offset in range(4):
-            await parallel.take(record(offset))
+            await parallel.accept(record(offset))
         work.end(0, 1, 2)
         await run_pending_tasks()
         assert consumer.paused_partitions == {P0}, "none of them is committed"
@@ -190,7 +190,7 @@ async def test_records_of_one_kind_do_not_wait_for_slots_of_another() -> None:
         kind_of=lambda polled: "quick" if polled.offset >= 10 else "slow",
     ) as parallel:
         for offset in (0, 1, 2, 10, 11):
-            await parallel.take(record(offset))
+            await parallel.accept(record(offset))
         await run_pending_tasks()
         assert work.begun == [0, 1, 10]
         work.end(10)
@@ -218,7 +218,7 @@ async def test_a_record_that_moves_to_another_kind_releases_its_slot() -> None:
         kind_of=lambda polled: "quick" if polled.offset else "slow",
     ) as parallel:
         for offset in (0, 1, 2):
-            await parallel.take(record(offset))
+            await parallel.accept(record(offset))
         await run_pending_tasks()
         assert begun == [0, 1, 2], "record 0 holds the slow slot, and record 1 waits for it"
         release.set()
@@ -240,14 +240,14 @@ async def test_a_record_that_is_dropped_while_it_changes_its_kind_holds_no_slot(
     async with running(
         work, consumer, slots={"slow": 1, "quick": 1}, kind_of=lambda polled: "quick" if polled.offset else "slow"
     ) as parallel:
-        await parallel.take(record(0))
-        await parallel.take(record(1, partition=1))
+        await parallel.accept(record(0))
+        await parallel.accept(record(1, partition=1))
         await run_pending_tasks()
         await parallel.on_partitions_revoked({P1})
         release.set()
         await run_pending_tasks()
         for offset in (2, 3):
-            await parallel.take(record(offset))
+            await parallel.accept(record(offset))
         await run_pending_tasks()
         assert begun == [0, 1, 2, 3]
         assert [slot._value for slot in parallel._slots.values()] == [1, 1]
@@ -268,7 +268,7 @@ async def test_a_revoked_partition_is_finished_and_committed_and_its_waiting_rec
     work, consumer = ControlledWork(), RecordingConsumer(P0)
     async with running(work, consumer, finish_within=5) as parallel:
         for offset in range(3):
-            await parallel.take(record(offset))
+            await parallel.accept(record(offset))
         await run_pending_tasks()
         revoked = asyncio.create_task(parallel.on_partitions_revoked({P0}))
         await run_pending_tasks()
@@ -282,11 +282,11 @@ async def test_a_revoked_partition_is_finished_and_committed_and_its_waiting_rec
 async def test_a_record_delivered_again_waits_for_its_running_delivery() -> None:
     work, consumer = ControlledWork(), RecordingConsumer(P0)
     async with running(work, consumer, finish_within=0.01) as parallel:
-        await parallel.take(record(7))
+        await parallel.accept(record(7))
         await run_pending_tasks()
         await parallel.on_partitions_revoked({P0})
         await parallel.on_partitions_assigned({P0})
-        await parallel.take(record(7))
+        await parallel.accept(record(7))
         await run_pending_tasks()
         assert work.begun == [7]
         work.end(7)
@@ -299,16 +299,16 @@ async def test_a_record_delivered_again_waits_for_its_running_delivery() -> None
 async def test_a_finished_but_uncommitted_record_does_not_run_again() -> None:
     work, consumer = ControlledWork(), RecordingConsumer(P0)
     async with running(work, consumer, concurrency=2) as parallel:
-        await parallel.take(record(0))
-        await parallel.take(record(1))
+        await parallel.accept(record(0))
+        await parallel.accept(record(1))
         await run_pending_tasks()
         work.end(1)
         await run_pending_tasks()
         await parallel.on_partitions_revoked({P0})
         work.end(0)
         await parallel.on_partitions_assigned({P0})
-        await parallel.take(record(0))
-        await parallel.take(record(1))
+        await parallel.accept(record(0))
+        await parallel.accept(record(1))
         await run_pending_tasks()
         await parallel.commit()
         assert work.begun == [0, 1]
@@ -323,7 +323,7 @@ async def test_a_failed_record_and_those_after_it_are_never_committed() -> None:
     consumer, failures = RecordingConsumer(P0), list[Exception]()
     async with running(work, consumer, failures, concurrency=4) as parallel:
         for offset in range(4):
-            await parallel.take(record(offset, "same"))
+            await parallel.accept(record(offset, "same"))
         await run_pending_tasks()
         await parallel.commit()
     assert consumer.committed == {P0: 1}
@@ -342,7 +342,7 @@ async def test_an_interruptible_record_is_dropped_when_its_partition_is_revoked(
 
     consumer = RecordingConsumer(P0)
     async with running(work, consumer, finish_within=60) as parallel:
-        await parallel.take(record(0))
+        await parallel.accept(record(0))
         await run_pending_tasks()
         await asyncio.wait_for(parallel.on_partitions_revoked({P0}), 30)
         assert dropped.is_set()
@@ -354,7 +354,7 @@ async def test_a_refused_commit_is_repeated_later() -> None:
     work.end(0)
     async with running(work, consumer) as parallel:
         consumer.refuse = True
-        await parallel.take(record(0))
+        await parallel.accept(record(0))
         await run_pending_tasks()
         assert consumer.commits == []
         consumer.refuse = False
@@ -365,14 +365,14 @@ async def test_a_refused_commit_is_repeated_later() -> None:
 async def test_stopping_finishes_running_records_and_commits_them() -> None:
     work, consumer = ControlledWork(), RecordingConsumer(P0)
     parallel = ParallelConsumer(work, list[Exception]().append, finish_within=5)
-    parallel.use(consumer)
-    await parallel.take(record(0))
-    await parallel.take(record(1))
+    parallel.attach(consumer)
+    await parallel.accept(record(0))
+    await parallel.accept(record(1))
     await run_pending_tasks()
     stopping = asyncio.create_task(parallel.stop())
     await run_pending_tasks()
     work.end(0)
     await stopping
     assert (work.ended, consumer.committed) == ([0], {P0: 1})
-    await parallel.take(record(2))
+    await parallel.accept(record(2))
     assert work.begun == [0], "no record is accepted after the stop"

@@ -49,7 +49,7 @@ class Consumer(Protocol):
 
 
 class ParallelConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
-    """Runs `work` for each record given to `take`.
+    """Runs `work` for each record given to `accept`.
 
     An exception from `work` must stop the service: it is passed to `on_failure`.
     """
@@ -86,13 +86,13 @@ class ParallelConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiok
 
     # ── records ─────────────────────────────────────────────────────────────
 
-    def use(self, consumer: Consumer) -> None:
+    def attach(self, consumer: Consumer) -> None:
         """Commit and pause on this consumer from now on."""
         self._consumer = consumer
         if self._committer is None:
             self._committer = asyncio.create_task(self._commit_periodically())
 
-    async def take(self, record: ConsumerRecord) -> None:
+    async def accept(self, record: ConsumerRecord) -> None:
         """Schedule the record. Does not wait for its turn: polling continues, and the window bounds the backlog."""
         if self._stopping:
             return

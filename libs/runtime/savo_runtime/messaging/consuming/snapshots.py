@@ -86,18 +86,18 @@ class SnapshotReader:
             self._positions = await reader.beginning_offsets(partitions) | self._positions
             if not self.caught_up.is_set():
                 starts = {partition: self._positions[partition] for partition in self._ends}
-                await self._take_all(reader.read(starts, self._ends))
+                await self._process_all(reader.read(starts, self._ends))
                 log.info("snapshot.caught_up", topic=self.topic.name)
                 self.caught_up.set()
-            await self._take_all(reader.follow(self._positions))
+            await self._process_all(reader.follow(self._positions))
 
-    async def _take_all(self, reading: AsyncGenerator[Batch, None]) -> None:
+    async def _process_all(self, reading: AsyncGenerator[Batch, None]) -> None:
         async with aclosing(reading) as batches:
             async for _, records, _ in batches:
                 for record in records:
-                    await self._take(record)
+                    await self._process(record)
 
-    async def _take(self, record: ConsumerRecord) -> None:
+    async def _process(self, record: ConsumerRecord) -> None:
         try:
             if record.value is not None:  # a tombstone: its key was erased
                 envelope = decode(self.topic, record)

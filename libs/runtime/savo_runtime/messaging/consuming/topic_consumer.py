@@ -1,7 +1,7 @@
 """Topic consumer: one subscription, wired from FastStream, `ParallelConsumer` and `RecordPolicy`.
 
-FastStream's subscriber connects, polls and rebalances. Its handler is `ParallelConsumer.take`, which does not wait, so
-polling continues while records are processed. Two parts of FastStream are replaced:
+FastStream's subscriber connects, polls and rebalances. Its handler is `ParallelConsumer.accept`, which does not wait,
+so polling continues while records are processed. Two parts of FastStream are replaced:
 
 - Its concurrency processes one record at a time in each partition (`max_workers`) or repeats many records after a stop,
   and its acknowledgement commits the position of every partition. So acknowledgement is MANUAL, and
@@ -70,7 +70,7 @@ class TopicConsumer:
             finish_within=limits.finish_within,
             on_assigned=REBALANCES.labels(self.group).inc,
         )
-        self._show_pauses()
+        self._set_pause_gauges()
 
     @property
     def consumer(self) -> AIOKafkaConsumer | None:
@@ -89,12 +89,12 @@ class TopicConsumer:
             title=self.group,
             **member_arguments,
         )
-        self.subscriber(self.parallel.take)
+        self.subscriber(self.parallel.accept)
 
     def started(self) -> None:
         """Must be called once the broker has started and created the consumer."""
         assert self.consumer is not None
-        self.parallel.use(self.consumer)
+        self.parallel.attach(self.consumer)
 
     def _kind_of(self, record: ConsumerRecord) -> str:
         """An unreadable record has the first kind: it becomes a dead letter in any of them."""
@@ -106,12 +106,12 @@ class TopicConsumer:
             return next(iter(self._kinds.slots))
 
     def _on_pause_change(self) -> None:
-        self._show_pauses()
+        self._set_pause_gauges()
         # Partitions stay open while any kind is processed; the window bounds the waiting records of the others.
         all_kinds_paused = all(pause.is_active() for pause in self.policy.pauses.values())
         self.parallel.pause_all(self.policy.cap.is_active() or all_kinds_paused)
 
-    def _show_pauses(self) -> None:
+    def _set_pause_gauges(self) -> None:
         for cause, pauses in (
             ("dead-letter-cap", [self.policy.cap]),
             ("dependency", list(self.policy.pauses.values())),
