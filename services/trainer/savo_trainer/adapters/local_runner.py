@@ -32,6 +32,8 @@ log = structlog.get_logger()
 
 STEPS = ("train", "export", "validate")
 NAME = "yolo"
+LOG_FILE = "yolo.log"
+"""Output of the program on stderr, in the folder of its own files."""
 MISSING_LIBRARIES = 3
 """Exit status of the program when torch or ultralytics is not installed."""
 LINE_LIMIT = 1 << 20
@@ -76,7 +78,7 @@ class LocalRunner:
         started = time.monotonic()
         report = await self._run(job, folder, on_progress)
         if report.weights is None or report.export is None:
-            raise TrainingCrashedError("the program ended without weights and an ONNX file")
+            raise TrainingCrashedError(f"the program wrote no weights or no ONNX file; see {folder / LOG_FILE}")
         return Trained(
             report.weights, report.export, report.map50.get("pt"), report.map50.get("onnx"), time.monotonic() - started
         )
@@ -87,7 +89,7 @@ class LocalRunner:
         job = _write_job(folder, _job(plan, folder, folder, NAME) | {"export_weights": str(weights)})
         report = await self._run(job, folder, _ignore_progress, steps=("export",))
         if report.export is None:
-            raise TrainingCrashedError("the program ended without an ONNX file")
+            raise TrainingCrashedError(f"the program wrote no ONNX file; see {folder / LOG_FILE}")
         return report.export
 
     async def stop_stale(self, folder: Path) -> None:
@@ -100,7 +102,7 @@ class LocalRunner:
     async def _run(
         self, job: Path, folder: Path, on_progress: OnProgress, *, steps: Sequence[str] = STEPS
     ) -> _ProgramReport:
-        with (folder / "yolo.log").open("ab") as errors:
+        with (folder / LOG_FILE).open("ab") as errors:
             process = await self._start(job, folder, errors, steps)
             write_process_record(folder, ProcessRecord(process.pid, str(job)))
             try:
@@ -184,7 +186,7 @@ async def _events(process: asyncio.subprocess.Process) -> AsyncIterator[dict[str
 def _check(status: int, report: _ProgramReport, folder: Path) -> None:
     if status == 0 and report.done:
         return
-    reason = report.failure or _last_output(folder / "yolo.log", status)
+    reason = report.failure or _last_output(folder / LOG_FILE, status)
     if status == MISSING_LIBRARIES:
         raise RunImpossibleError(
             reason, ("Install them with `uv sync --extra yolo` on the trainer's machine, then start a run again.",)
