@@ -25,12 +25,12 @@ __all__ = ["DEFINITION", "build", "training_policy"]
 
 def build(settings: TrainerSettings, runtime: Runtime) -> Service:
     lease = DatabaseLease(runtime.database, runtime.replica, settings.trainer_lease_seconds, runtime.clock)
-    ledger = DatabaseRuns(runtime.database, runtime.outbox, lease)
+    run_store = DatabaseRuns(runtime.database, runtime.outbox, lease)
     samples = DatabaseSamples(runtime.database)
     numbers = DatabaseVersionNumbers(runtime.database)
     gate = GatePolicy(map50=settings.gate_map50, map50_lower=settings.gate_map50_lower, min_gain=settings.gate_min_gain)
     stages = Stages(
-        ledger=ledger,
+        run_store=run_store,
         samples=samples,
         numbers=numbers,
         store=runtime.store,
@@ -42,11 +42,13 @@ def build(settings: TrainerSettings, runtime: Runtime) -> Service:
         on_finished=count_run,
     )
     _initialise_run_counters()
-    worker = RunWorker(ledger, lease, stages, RunWorkerPolicy(attempts=settings.trainer_attempts))
+    worker = RunWorker(run_store, lease, stages, RunWorkerPolicy(attempts=settings.trainer_attempts))
     return Service(
         name="trainer",
-        subscriptions=subscriptions(ledger, samples),
-        app=runs_app(ledger, count_run, RegisterModel(ledger, numbers, runtime.store, gate, runtime.clock, count_run)),
+        subscriptions=subscriptions(run_store, samples),
+        app=runs_app(
+            run_store, count_run, RegisterModel(run_store, numbers, runtime.store, gate, runtime.clock, count_run)
+        ),
         workers=[Worker("runs", worker)],
     )
 

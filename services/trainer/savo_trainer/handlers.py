@@ -12,7 +12,7 @@ from savo_contracts.samples import SampleErased, SampleStored
 from savo_contracts.topics import SAMPLES_ERASED, SAMPLES_STORED, TRAINING_THRESHOLD_REACHED
 from savo_contracts.training import TrainingThresholdReached
 from savo_runtime.messaging.consuming.subscriptions import Subscription, bind, consumes
-from savo_trainer.ports import IndexedSample, RunLedger, SampleIndex
+from savo_trainer.ports import IndexedSample, RunStore, SampleIndex
 from savo_trainer.runs.run import run_for_event
 
 __all__ = ["on_sample_erased", "on_sample_stored", "on_threshold_reached", "subscriptions"]
@@ -20,10 +20,10 @@ __all__ = ["on_sample_erased", "on_sample_stored", "on_threshold_reached", "subs
 
 @consumes(TRAINING_THRESHOLD_REACHED)
 async def on_threshold_reached(
-    reached: TrainingThresholdReached, ledger: RunLedger, event_id: UUID, replay: str | None
+    reached: TrainingThresholdReached, run_store: RunStore, event_id: UUID, replay: str | None
 ) -> None:
     if replay is None:  # a replayed event starts no training, which takes hours
-        await ledger.request(run_for_event(event_id, reached))
+        await run_store.request(run_for_event(event_id, reached))
 
 
 @consumes(SAMPLES_STORED)
@@ -48,10 +48,10 @@ async def on_sample_erased(erased: SampleErased, samples: SampleIndex) -> None:
     await samples.erase(erased.sha256, erased.erased_at)
 
 
-def subscriptions(ledger: RunLedger, samples: SampleIndex) -> list[Subscription]:
+def subscriptions(run_store: RunStore, samples: SampleIndex) -> list[Subscription]:
     """Routing table of the consumed topics. The events of a run's end go through the outbox instead."""
     return [
-        bind(on_threshold_reached, ledger=ledger),
+        bind(on_threshold_reached, run_store=run_store),
         bind(on_sample_stored, samples=samples),
         bind(on_sample_erased, samples=samples),
     ]

@@ -22,7 +22,7 @@ __all__ = [
     "Lease",
     "ObjectStore",
     "OnProgress",
-    "RunLedger",
+    "RunStore",
     "Runner",
     "SampleIndex",
     "VersionNumbers",
@@ -70,7 +70,7 @@ class SampleIndex(Protocol):
         ...
 
 
-class RunLedger(Protocol):
+class RunStore(Protocol):
     """Runs and their history in durable storage.
 
     Every write of a worker checks its lease in the same transaction, and raises `LeaseLostError` when it is lost.

@@ -68,7 +68,7 @@ async def test_a_threshold_event_requests_one_run_and_the_handler_returns_at_onc
     envelope = Envelope.new(threshold(), "collector")
     assert await subscription.handle(envelope) is None
     assert await subscription.handle(envelope) is None
-    (run,) = await harness.ledger.newest(10)
+    (run,) = await harness.run_store.newest(10)
     assert (run.state, run.event_id) == ("queued", envelope.id)
 
 
@@ -99,7 +99,7 @@ async def test_the_http_api_lists_and_shows_runs(harness: Harness) -> None:
     await store_samples(harness.store, harness.samples)
     run = await harness.request()
     await harness.work()
-    transport = httpx2.ASGITransport(app=runs_app(harness.ledger))
+    transport = httpx2.ASGITransport(app=runs_app(harness.run_store))
     async with httpx2.AsyncClient(transport=transport, base_url="http://trainer") as client:
         (listed,) = (await client.get("/runs")).json()["runs"]
         shown = (await client.get(f"/runs/{run.id}")).json()
@@ -148,7 +148,7 @@ def test_an_invalid_setting_stops_the_start_with_one_line_that_names_it(
 
 
 async def test_a_replayed_threshold_event_requests_no_run(harness: Harness) -> None:
-    await on_threshold_reached(threshold(), harness.ledger, uuid4(), replay="r-1")
-    assert await harness.ledger.newest(10) == []
-    await on_threshold_reached(threshold(), harness.ledger, uuid4(), replay=None)
-    assert len(await harness.ledger.newest(10)) == 1
+    await on_threshold_reached(threshold(), harness.run_store, uuid4(), replay="r-1")
+    assert await harness.run_store.newest(10) == []
+    await on_threshold_reached(threshold(), harness.run_store, uuid4(), replay=None)
+    assert len(await harness.run_store.newest(10)) == 1

@@ -32,7 +32,7 @@ async def harness(tmp_path: Path) -> AsyncIterator[Harness]:
 
 @pytest.fixture
 async def http(harness: Harness) -> AsyncIterator[httpx2.AsyncClient]:
-    transport = httpx2.ASGITransport(app=runs_app(harness.ledger, harness.ended.append))
+    transport = httpx2.ASGITransport(app=runs_app(harness.run_store, harness.ended.append))
     async with httpx2.AsyncClient(transport=transport, base_url="http://trainer") as client:
         yield client
 
@@ -105,7 +105,7 @@ async def test_a_training_in_progress_is_stopped_and_the_next_run_stays_queued(
     assert ended.is_set()
     done = await harness.state_of(run)
     assert (done.state, done.finished_at is not None) == (State.CANCELLED, True)
-    assert [transition.after.value for transition in await harness.ledger.history(run.id)][-2:] == [
+    assert [transition.after.value for transition in await harness.run_store.history(run.id)][-2:] == [
         "cancelling",
         "cancelled",
     ]
@@ -185,7 +185,7 @@ async def test_a_run_ends_cancelled_even_if_its_files_cannot_be_removed(
     await harness.work()
     done = await harness.state_of(run)
     assert (done.state, done.reasons) == (State.CANCELLED, ("cancelled by mia: the labels are wrong",))
-    assert "permission denied" in (await harness.ledger.history(run.id))[-1].detail
+    assert "permission denied" in (await harness.run_store.history(run.id))[-1].detail
 
 
 async def test_a_second_cancellation_gets_the_same_answer_and_keeps_the_first_reason(

@@ -63,7 +63,8 @@ class InProcessTrainer:
     async def _request(self, method: str, path: str, **request: Any) -> dict[str, Any]:
         parts = self.harness
         served = runs_app(
-            parts.ledger, register=RegisterModel(parts.ledger, parts.numbers, parts.store, GatePolicy(), parts.clock)
+            parts.run_store,
+            register=RegisterModel(parts.run_store, parts.numbers, parts.store, GatePolicy(), parts.clock),
         )
         async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=served), base_url="http://trainer") as client:
             answer = await client.request(method, path, **request)

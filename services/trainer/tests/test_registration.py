@@ -61,10 +61,10 @@ async def harness(tmp_path: Path) -> AsyncIterator[Harness]:
 @pytest.fixture
 async def http(harness: Harness) -> AsyncIterator[httpx2.AsyncClient]:
     register = RegisterModel(
-        harness.ledger, harness.numbers, harness.store, GatePolicy(), harness.clock, harness.ended.append
+        harness.run_store, harness.numbers, harness.store, GatePolicy(), harness.clock, harness.ended.append
     )
     async with httpx2.AsyncClient(
-        transport=httpx2.ASGITransport(app=runs_app(harness.ledger, register=register)), base_url="http://trainer"
+        transport=httpx2.ASGITransport(app=runs_app(harness.run_store, register=register)), base_url="http://trainer"
     ) as client:
         yield client
 

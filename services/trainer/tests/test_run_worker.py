@@ -40,7 +40,7 @@ async def harness(tmp_path: Path) -> AsyncIterator[Harness]:
 
 
 async def states(harness: Harness, run_id: str) -> list[str]:
-    return [transition.after.value for transition in await harness.ledger.history(run_id)]
+    return [transition.after.value for transition in await harness.run_store.history(run_id)]
 
 
 async def test_a_good_candidate_is_registered_with_files_card_and_events(harness: Harness) -> None:
@@ -296,9 +296,9 @@ async def test_without_a_holdout_the_run_fails_at_once_and_says_what_to_collect(
 
 
 async def test_a_duplicate_event_requests_one_run(harness: Harness) -> None:
-    assert await harness.ledger.request(make_run())
-    assert not await harness.ledger.request(make_run())
-    assert len(await harness.ledger.newest(10)) == 1
+    assert await harness.run_store.request(make_run())
+    assert not await harness.run_store.request(make_run())
+    assert len(await harness.run_store.newest(10)) == 1
 
 
 async def test_runs_are_worked_on_one_after_the_other(harness: Harness) -> None:
@@ -307,7 +307,7 @@ async def test_runs_are_worked_on_one_after_the_other(harness: Harness) -> None:
     assert await harness.work()
     assert await harness.work()
     assert not await harness.work()
-    assert {run.facts.version for run in await harness.ledger.newest(10)} == {"v1", "v2"}
+    assert {run.facts.version for run in await harness.run_store.newest(10)} == {"v1", "v2"}
 
 
 async def test_the_local_photos_are_removed_at_the_end_of_a_run(harness: Harness) -> None:

@@ -173,7 +173,7 @@ class Harness:
     runtime: Runtime
     store: MemoryStore
     clock: FakeClock
-    ledger: DatabaseRuns
+    run_store: DatabaseRuns
     lease: DatabaseLease
     samples: DatabaseSamples
     numbers: DatabaseVersionNumbers
@@ -187,14 +187,14 @@ class Harness:
 
     async def request(self, number: int = 1) -> Run:
         run = make_run(number)
-        await self.ledger.request(run)
+        await self.run_store.request(run)
         return run
 
     async def work(self) -> bool:
         return await self.lease.acquire() and await self.worker.work_once()
 
     async def state_of(self, run: Run) -> Run:
-        current = await self.ledger.get(run.id)
+        current = await self.run_store.get(run.id)
         assert current is not None
         return current
 
@@ -214,7 +214,7 @@ async def open_harness(folder: Path) -> AsyncIterator[Harness]:
 
 def _harness(runtime: Runtime, store: MemoryStore, clock: FakeClock, owner: str, folder: Path) -> Harness:
     lease = DatabaseLease(runtime.database, owner, LEASE_SECONDS, clock)
-    ledger = DatabaseRuns(runtime.database, runtime.outbox, lease)
+    run_store = DatabaseRuns(runtime.database, runtime.outbox, lease)
     samples, numbers, runner, measure = (
         DatabaseSamples(runtime.database),
         DatabaseVersionNumbers(runtime.database),
@@ -223,7 +223,7 @@ def _harness(runtime: Runtime, store: MemoryStore, clock: FakeClock, owner: str,
     )
     ended: list[Run] = []
     stages = Stages(
-        ledger,
+        run_store,
         samples,
         numbers,
         store,
@@ -235,5 +235,5 @@ def _harness(runtime: Runtime, store: MemoryStore, clock: FakeClock, owner: str,
         ended.append,
         measure,
     )
-    worker = RunWorker(ledger, lease, stages, RunWorkerPolicy(attempts=3), pause=lambda _: asyncio.sleep(0))
-    return Harness(runtime, store, clock, ledger, lease, samples, numbers, runner, measure, worker, ended)
+    worker = RunWorker(run_store, lease, stages, RunWorkerPolicy(attempts=3), pause=lambda _: asyncio.sleep(0))
+    return Harness(runtime, store, clock, run_store, lease, samples, numbers, runner, measure, worker, ended)

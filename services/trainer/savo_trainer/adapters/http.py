@@ -18,7 +18,7 @@ from starlette.routing import Route
 from savo_runtime.http.problems import problem, validation_message
 from savo_trainer.errors import ChampionMovedError, ClassesUnknownError, RunEndedError
 from savo_trainer.models.registration import MissingFiles, RegisterModel, SubmittedModel
-from savo_trainer.ports import RunLedger
+from savo_trainer.ports import RunStore
 from savo_trainer.runs.run import Run
 
 __all__ = ["models_routes", "runs_app", "runs_routes"]
@@ -39,23 +39,23 @@ class Cancellation(BaseModel):
 
 
 def runs_app(
-    ledger: RunLedger, on_finished: Callable[[Run], None] = lambda _: None, register: RegisterModel | None = None
+    run_store: RunStore, on_finished: Callable[[Run], None] = lambda _: None, register: RegisterModel | None = None
 ) -> Starlette:
     """The API. Without `register` it has no POST /models."""
-    return Starlette(routes=[*runs_routes(ledger, on_finished), *(models_routes(register) if register else ())])
+    return Starlette(routes=[*runs_routes(run_store, on_finished), *(models_routes(register) if register else ())])
 
 
-def runs_routes(ledger: RunLedger, on_finished: Callable[[Run], None]) -> list[Route]:
+def runs_routes(run_store: RunStore, on_finished: Callable[[Run], None]) -> list[Route]:
     """Routes under /runs. `on_finished` is called with a queued run that a cancellation ended."""
 
     async def list_runs(_: Request) -> JSONResponse:
-        return JSONResponse({"runs": [_run_json(run) for run in await ledger.newest(NEWEST)]})
+        return JSONResponse({"runs": [_run_json(run) for run in await run_store.newest(NEWEST)]})
 
     async def show_run(request: Request) -> JSONResponse:
-        run = await ledger.get(request.path_params["run_id"])
+        run = await run_store.get(request.path_params["run_id"])
         if run is None:
             return _unknown(request)
-        history = [transition.model_dump(mode="json") for transition in await ledger.history(run.id)]
+        history = [transition.model_dump(mode="json") for transition in await run_store.history(run.id)]
         return JSONResponse(_run_json(run) | {"history": history})
 
     async def cancel_run(request: Request) -> JSONResponse:
@@ -64,7 +64,7 @@ def runs_routes(ledger: RunLedger, on_finished: Callable[[Run], None]) -> list[R
         if isinstance(cancellation, JSONResponse):
             return cancellation
         try:
-            answer = await ledger.cancel(request.path_params["run_id"], cancellation.by, cancellation.reason)
+            answer = await run_store.cancel(request.path_params["run_id"], cancellation.by, cancellation.reason)
         except RunEndedError as ended:
             return problem(HTTPStatus.CONFLICT, "run-ended", str(ended))
         if answer is None:

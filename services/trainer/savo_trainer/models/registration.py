@@ -25,7 +25,7 @@ from savo_trainer.errors import ChampionMovedError
 from savo_trainer.models.class_ids import class_ids
 from savo_trainer.models.gate import ClassChange, Evidence, GatePolicy, Verdict, judge
 from savo_trainer.models.registry import champion_version, claim_version, object_matches, report_of, store_report
-from savo_trainer.ports import RunLedger, VersionNumbers
+from savo_trainer.ports import RunStore, VersionNumbers
 from savo_trainer.runs.events import events_of
 from savo_trainer.runs.run import Run, RunResults, State
 
@@ -92,7 +92,7 @@ class MissingFiles:
 class RegisterModel:
     """Registers a submitted model. Safe to repeat at any point."""
 
-    ledger: RunLedger
+    run_store: RunStore
     numbers: VersionNumbers
     store: ObjectStore
     gate: GatePolicy
@@ -104,7 +104,7 @@ class RegisterModel:
 
         Raises `ClassesUnknownError`, `ChampionMovedError`.
         """
-        if known := await self.ledger.get(submitted.run_id):
+        if known := await self.run_store.get(submitted.run_id):
             return known
         await self._check_champion(submitted)
         run = self._run(submitted, await class_ids(submitted.classes, self.store))
@@ -135,7 +135,7 @@ class RegisterModel:
         run = _with_verdict(run, verdict, after, self.clock())
         report = report_of(run, passed=verdict.passed)
         await store_report(report, run.facts, self.store)
-        recorded, first = await self.ledger.record_judged(
+        recorded, first = await self.run_store.record_judged(
             run, events_of(run, after, report), by=submitted.by, reason=submitted.reason
         )
         if first:

@@ -15,7 +15,7 @@ from savo_detection.errors import ModelRefusedError
 from savo_runtime.errors import DependencyDownError, RetryableError
 from savo_runtime.storage.port import ObjectNotFoundError, StorageFullError
 from savo_trainer.errors import LeaseLostError, RunCancelledError, RunImpossibleError
-from savo_trainer.ports import Lease, RunLedger
+from savo_trainer.ports import Lease, RunStore
 from savo_trainer.runs.run import Run
 from savo_trainer.runs.stages import Stages
 
@@ -40,7 +40,7 @@ class RunWorkerPolicy:
 class RunWorker:
     """Background task of the trainer. Any replica can continue a run, after a crash too."""
 
-    ledger: RunLedger
+    run_store: RunStore
     lease: Lease
     stages: Stages
     policy: RunWorkerPolicy
@@ -61,7 +61,7 @@ class RunWorker:
 
         Raises `DependencyDownError`, `LeaseLostError`.
         """
-        run = await self.ledger.oldest_open()
+        run = await self.run_store.oldest_open()
         if run is not None:
             await self._work_on(run)
         return run is not None
@@ -69,7 +69,7 @@ class RunWorker:
     async def _poll(self) -> bool:
         run: Run | None = None
         try:
-            if await self.lease.acquire() and (run := await self.ledger.oldest_open()):
+            if await self.lease.acquire() and (run := await self.run_store.oldest_open()):
                 await self._work_on(run)
                 return True
         except DependencyDownError as error:
@@ -111,7 +111,7 @@ class RunWorker:
                     raise RunCancelledError(run.id)
 
     async def _current(self, run: Run) -> Run:
-        current = await self.ledger.get(run.id)
+        current = await self.run_store.get(run.id)
         assert current is not None, "a run is never deleted"
         return current
 
@@ -119,7 +119,7 @@ class RunWorker:
         """One attempt at the current state's work. Only a `RunImpossibleError` or the last attempt fails the run."""
         if run.attempts >= self.policy.attempts:
             return await self.stages.fail(run, f"{run.state} was attempted {run.attempts} times and never finished")
-        run = await self.ledger.begin_attempt(run.id)
+        run = await self.run_store.begin_attempt(run.id)
         if not run.is_open:
             return run
         try:
@@ -152,7 +152,7 @@ class RunWorker:
     async def _uncount_attempt(self, run: Run) -> None:
         """Work that was stopped on purpose, or by an unavailable dependency, is no failed attempt."""
         with contextlib.suppress(DependencyDownError, LeaseLostError):
-            await self.ledger.uncount_attempt(run.id)
+            await self.run_store.uncount_attempt(run.id)
 
     @asynccontextmanager
     async def _lease_renewed(self) -> AsyncIterator[None]:

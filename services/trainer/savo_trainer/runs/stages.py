@@ -28,7 +28,7 @@ from savo_trainer.models.registry import (
     store_candidate,
     store_report,
 )
-from savo_trainer.ports import RunLedger, Runner, SampleIndex, VersionNumbers
+from savo_trainer.ports import Runner, RunStore, SampleIndex, VersionNumbers
 from savo_trainer.runs.events import events_of, training_finished
 from savo_trainer.runs.run import Progress, Run, RunResults, State
 from savo_trainer.training.dataset import LocalDataset, download_dataset
@@ -47,7 +47,7 @@ Measure = Callable[[Path, Iterable[EvaluationSample]], Measurement]
 class Stages:
     """The work of every state of a run, with the adapters that it needs."""
 
-    ledger: RunLedger
+    run_store: RunStore
     samples: SampleIndex
     numbers: VersionNumbers
     store: ObjectStore
@@ -77,13 +77,13 @@ class Stages:
         if run.state is State.CANCELLING:
             return await self._finish_cancelled(run, detail=reason)
         run = _with(run, reasons=(reason,), next_steps=next_steps, finished_at=self.clock())
-        moved = await self.ledger.change_state(
+        moved = await self.run_store.change_state(
             run, State.FAILED, detail=reason, events=[training_finished(run, State.FAILED)]
         )
         return await self._finish(moved)
 
     async def _start(self, run: Run) -> Run:
-        return await self.ledger.change_state(run, State.PREPARING)
+        return await self.run_store.change_state(run, State.PREPARING)
 
     async def _prepare(self, run: Run) -> Run:
         samples, folder = self.samples.in_dataset(run.dataset), self._photos(run)
@@ -100,7 +100,7 @@ class Stages:
                 "left_out": dataset.left_out,
             }
         )
-        return await self.ledger.change_state(
+        return await self.run_store.change_state(
             _with(run, facts=facts), State.TRAINING, detail=f"{frozen.version}, {facts.train_samples} training samples"
         )
 
@@ -111,7 +111,7 @@ class Stages:
         plan = await self._plan(dataset, folder)
         trained = await self.runner.train(plan, dataset.data, folder, self._progress_of(run))
         facts = await self._store_candidate(run, plan, trained)
-        return await self.ledger.change_state(
+        return await self.run_store.change_state(
             _with(run, facts=facts), State.EVALUATING, detail=f"{facts.version} after {trained.seconds:.0f} s"
         )
 
@@ -145,7 +145,7 @@ class Stages:
         await store_report(report, run.facts, self.store)
         after = State.REGISTERED if verdict.passed else State.REJECTED
         return await self._finish(
-            await self.ledger.change_state(
+            await self.run_store.change_state(
                 run, after, detail="; ".join(verdict.reasons), events=events_of(run, after, report)
             )
         )
@@ -160,7 +160,7 @@ class Stages:
     async def _finish_cancelled(self, run: Run, detail: str = "") -> Run:
         run = _with(run, facts=run.facts.model_copy(update={"version": None}), finished_at=self.clock())
         return await self._finish(
-            await self.ledger.change_state(
+            await self.run_store.change_state(
                 run, State.CANCELLED, detail=detail, events=[training_finished(run, State.CANCELLED)]
             )
         )
@@ -210,7 +210,7 @@ class Stages:
     def _progress_of(self, run: Run) -> Callable[[Progress], Awaitable[None]]:
         async def on_progress(progress: Progress) -> None:
             with contextlib.suppress(DependencyDownError):  # a training continues without a record of this epoch
-                await self.ledger.record_progress(run.id, progress)
+                await self.run_store.record_progress(run.id, progress)
             log.info("run.epoch", run_id=run.id, **progress.model_dump(exclude_none=True))
 
         return on_progress
