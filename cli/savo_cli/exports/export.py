@@ -30,7 +30,8 @@ def export(
         list[str] | None, typer.Option("--class", metavar="NAME", help="Samples with a box of this class; repeat it.")
     ] = None,
     splits: Annotated[
-        list[Split] | None, typer.Option("--split", help="Samples of this split of the collection; repeat it.")
+        list[Split] | None,
+        typer.Option("--split", metavar="train|val|test", help="Samples of this split of the collection; repeat it."),
     ] = None,
     box_sources: Annotated[
         list[str] | None,
@@ -41,9 +42,11 @@ def export(
         ),
     ] = None,
     since: Annotated[
-        datetime | None, typer.Option(formats=_DATES, help="First stored on this day or later, UTC.")
+        datetime | None, typer.Option(metavar="DATE", formats=_DATES, help="First stored on this day or later, UTC.")
     ] = None,
-    until: Annotated[datetime | None, typer.Option(formats=_DATES, help="First stored before this day, UTC.")] = None,
+    until: Annotated[
+        datetime | None, typer.Option(metavar="DATE", formats=_DATES, help="First stored before this day, UTC.")
+    ] = None,
     url: Url = None,
     key: Key = None,
     as_json: AsJson = False,
