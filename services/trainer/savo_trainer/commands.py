@@ -40,6 +40,11 @@ COMMANDS: tuple[Command | Group, ...] = (
                 f"{_COMMAND_LINE}.dataset.convert:convert",
                 "Write a data set in another format, with the splits that it has.",
             ),
+            Command(
+                "audit",
+                f"{_COMMAND_LINE}.dataset.audit:audit",
+                "Rank likely label errors: missing boxes, wrong names, misplaced boxes.",
+            ),
         ),
     ),
     Group(

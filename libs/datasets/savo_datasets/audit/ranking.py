@@ -1,0 +1,65 @@
+"""Ranking of a data set's likely label errors."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from savo_datasets.audit.predictions import photo_key
+from savo_datasets.audit.suspicions import Detected, ErrorKind, Suspicion, suspicions
+from savo_datasets.formats.samples import Sample
+from savo_datasets.reports.doubts import Doubt, RankedSample
+
+__all__ = ["LabelAudit", "SuspectLabel", "audit_labels"]
+
+
+@dataclass(frozen=True, slots=True)
+class SuspectLabel:
+    """A suspicion with its photo."""
+
+    sample: Sample
+    suspicion: Suspicion
+
+
+@dataclass(frozen=True)
+class LabelAudit:
+    """Result of an audit."""
+
+    ranked: Sequence[SuspectLabel]
+    """The greatest suspicion first."""
+    photos: int
+    """With detections."""
+    boxes: int
+    without_detections: int
+    """Photos that no model judged."""
+
+    def by_kind(self) -> dict[str, int]:
+        counts = Counter(entry.suspicion.kind for entry in self.ranked)
+        return {kind.value: counts[kind] for kind in ErrorKind}
+
+    def photos_of(self, most: int) -> list[RankedSample]:
+        """The photos of the `most` greatest suspicions, for a contact sheet; each photo once."""
+        doubts: dict[str, list[Doubt]] = {}
+        samples: dict[str, Sample] = {}
+        for entry in self.ranked[:most]:
+            name = photo_key(entry.sample)
+            samples[name] = entry.sample
+            text = f"{entry.suspicion.score:.2f} {entry.suspicion.kind.value}: {entry.suspicion.text}"
+            doubts.setdefault(name, []).append(Doubt(entry.suspicion.score, text))
+        return [RankedSample(sample, tuple(doubts[name])) for name, sample in samples.items()]
+
+
+def audit_labels(samples: Iterable[Sample], predictions: Mapping[str, Sequence[Detected]]) -> LabelAudit:
+    """Rank the suspicions of all photos. `predictions`: detections by `photo_key`."""
+    found: list[SuspectLabel] = []
+    photos, boxes, without = 0, 0, 0
+    for sample in samples:
+        detections = predictions.get(photo_key(sample))
+        if detections is None:
+            without += 1
+            continue
+        photos, boxes = photos + 1, boxes + len(sample.boxes)
+        found += [SuspectLabel(sample, suspicion) for suspicion in suspicions(sample.boxes, detections)]
+    ranked = sorted(found, key=lambda entry: (-entry.suspicion.score, entry.sample.name))
+    return LabelAudit(ranked, photos, boxes, without)
