@@ -31,7 +31,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from savo_contracts.geometry import BoundingBox
 from savo_contracts.ingredients import normalise
-from savo_datasets.class_map import ClassMap, dense_labels
+from savo_datasets.class_map import ClassMap, map_labels
 from savo_datasets.errors import DatasetError
 from savo_datasets.formats.folder_files import files_under, photo_files
 from savo_datasets.found_photos import CheckedPhoto, FoundPhotos, LeftOut
@@ -279,7 +279,7 @@ def _found(reading: _Reading, left_out: LeftOut) -> FoundPhotos:
     classes = tuple(sorted(reading.names))
     ids = tuple(range(len(classes)))
     mapping = ClassMap(classes, ids, {seen: classes.index(name) for seen, name in enumerate(reading.names)})
-    photos = [replace(photo, labels=dense_labels(photo.labels, mapping)) for photo in reading.photos]
+    photos = [replace(photo, labels=map_labels(photo.labels, mapping)) for photo in reading.photos]
     counted = {description: count for description, count in reading.counted.items() if count}
     unknown = tuple(name for name in classes if name in reading.unknown)
     return FoundPhotos(classes, tuple(photos), left_out, reading.groups, counted, unknown, frozenset(reading.unboxed))

@@ -12,7 +12,7 @@ from savo_contracts.documents import CLASSES_KEY, ClassList
 from savo_datasets.errors import DatasetError
 from savo_datasets.labels import parse_labels
 
-__all__ = ["ClassMap", "class_map", "dense_labels", "resolve"]
+__all__ = ["ClassMap", "class_map", "map_labels", "resolve"]
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def resolve(class_id: int, classes: ClassList) -> int:
     raise DatasetError(message, ("Correct `redirects_to` of a class of the cycle in samples/classes.json.",))
 
 
-def dense_labels(text: str, mapping: ClassMap) -> str:
+def map_labels(text: str, mapping: ClassMap) -> str:
     """A stored label file with each class id replaced by the network's output."""
     return "".join(
         f"{mapping.output_of_class_id[label.class_id]} {' '.join(label.numbers)}\n" for label in parse_labels(text)

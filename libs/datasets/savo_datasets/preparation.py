@@ -19,10 +19,10 @@ from savo_datasets.labels import count_classes, format_labels
 from savo_datasets.sessions import Photo, read_capture
 from savo_datasets.signatures import signature_of
 from savo_datasets.splits import SPLITS, assign_splits
-from savo_datasets.yolo_folder import no_labelled_photo
+from savo_datasets.yolo_folder import no_labelled_photo_error
 from savo_datasets.yolo_writer import place_photo, write_description
 
-__all__ = ["OnRead", "Prepared", "find_photos", "prepare", "report"]
+__all__ = ["OnRead", "Prepared", "count_prepared", "find_photos", "prepare"]
 
 OnRead = Callable[[int], None]
 """Receives the number of photos read so far."""
@@ -69,7 +69,7 @@ def find_photos(folder: Path, on_read: OnRead = lambda _count: None) -> FoundPho
             source.left_out.add(found, str(sample.path))
         on_read(count)
     if not photos:
-        raise no_labelled_photo(folder, source.left_out)
+        raise no_labelled_photo_error(folder, source.left_out)
     return FoundPhotos(source.classes, tuple(photos), source.left_out, groups)
 
 
@@ -117,12 +117,12 @@ def prepare(
         write_groups(building / GROUPS_FILE, [photo.name for photo in photos], splits, groups)
         table.write(building)
         data = write_description(building, found.classes, root=output, present=present)
-    prepared = report(splits, groups.groups, table, found.left_out.counts(), output / data.name)
+    prepared = count_prepared(splits, groups.groups, table, found.left_out.counts(), output / data.name)
     unboxed = Counter(split for photo, split in zip(photos, splits, strict=True) if photo.name in found.unboxed)
     return replace(prepared, unboxed={split: unboxed[split] for split in SPLITS})
 
 
-def report(
+def count_prepared(
     splits: Sequence[str],
     groups: Sequence[str],
     table: ClassTable,

@@ -21,14 +21,14 @@ from pathlib import Path, PurePosixPath
 from pydantic import ValidationError
 
 from savo_contracts.documents import ClassList, SampleMeta, sample_image_key, sample_labels_key
-from savo_datasets.class_map import ClassMap, class_map, dense_labels
+from savo_datasets.class_map import ClassMap, class_map, map_labels
 from savo_datasets.class_table import ClassTable, class_table
 from savo_datasets.errors import DatasetError
 from savo_datasets.formats.new_folder import require_empty
 from savo_datasets.groups import GROUPS_FILE, Grouping, Groups, group_photos, write_groups
 from savo_datasets.labels import count_classes, parse_labels
 from savo_datasets.look_alikes import LookAlikeRule
-from savo_datasets.preparation import Prepared, report
+from savo_datasets.preparation import Prepared, count_prepared
 from savo_datasets.sessions import Photo
 from savo_datasets.signatures import BLANK, Signature, signature_of
 from savo_datasets.splits import SPLITS, assign_splits
@@ -210,7 +210,7 @@ def _prepare_fetched(
 def _dense_labels(fetched: _Fetched, mapping: ClassMap, cache: _Cache) -> Iterator[str]:
     """The label file of each sample with positions in the mapping's names as ids, read one at a time."""
     for sample in fetched.samples:
-        yield dense_labels(cache.labels(sample.sha256).read_text(encoding="utf-8"), mapping)
+        yield map_labels(cache.labels(sample.sha256).read_text(encoding="utf-8"), mapping)
 
 
 def _signatures(samples: Sequence[_Sample], cache: _Cache) -> list[Signature]:
@@ -278,7 +278,7 @@ def _write(
     output.parent.mkdir(parents=True, exist_ok=True)
     cache.ready.replace(output)
     shutil.rmtree(cache.folder)
-    return report(splits, division.groups.groups, division.table, fetched.left_out, output / "dataset.yaml")
+    return count_prepared(splits, division.groups.groups, division.table, fetched.left_out, output / "dataset.yaml")
 
 
 def _reasons(left_out: Counter[str]) -> str:

@@ -30,7 +30,7 @@ __all__ = [
     "keypoint_numbers",
     "labelled_photos",
     "labels_path",
-    "no_labelled_photo",
+    "no_labelled_photo_error",
     "open_samples",
     "photo_files",
     "read_classes",
@@ -136,7 +136,7 @@ def labelled_photos(folder: Path, names: Sequence[str]) -> Iterator[LabelledPhot
     """
     photos = [photo for photo in photo_files(folder) if labels_path(photo)]
     if not photos:
-        raise no_labelled_photo(folder)
+        raise no_labelled_photo_error(folder)
     keypoints = _keypoints(folder)
     for photo in photos:
         yield LabelledPhoto(photo, read_truth(photo, names, keypoints), photo.stem)
@@ -186,7 +186,7 @@ def _usable_boxes(labels: Path, folder: Path, form: Description, left_out: LeftO
     return tuple(truth_boxes("".join(usable), form.names))
 
 
-def no_labelled_photo(folder: Path, left_out: LeftOut | None = None) -> DatasetError:
+def no_labelled_photo_error(folder: Path, left_out: LeftOut | None = None) -> DatasetError:
     """The error for a folder without a labelled photo, with what was left out."""
     message = f"{folder} holds no labelled photo: expected images/NAME.jpg with labels/NAME.txt beside it"
     return DatasetError(message, left_out.examples() if left_out else ())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from savo_contracts.documents import ClassList, IngredientClass
-from savo_datasets.class_map import class_map, dense_labels, resolve
+from savo_datasets.class_map import class_map, map_labels, resolve
 from savo_datasets.errors import DatasetError
 
 
@@ -34,4 +34,4 @@ def test_a_cycle_of_redirects_and_an_unknown_id_are_refused_with_a_next_step() -
 def test_labels_keep_their_digits_and_get_the_networks_outputs() -> None:
     mapping = class_map([4, 2, 3], classes(None, None, None, 2, None))
     assert (mapping.names, mapping.ids) == (("c", "e"), (2, 4))
-    assert dense_labels("4 0.5 0.25 0.10 0.1\n\n3 0.5 0.5 1 1\n", mapping) == "1 0.5 0.25 0.10 0.1\n0 0.5 0.5 1 1\n"
+    assert map_labels("4 0.5 0.25 0.10 0.1\n\n3 0.5 0.5 1 1\n", mapping) == "1 0.5 0.25 0.10 0.1\n0 0.5 0.5 1 1\n"

@@ -3,9 +3,9 @@
     <folder>/frozen/<sha256>.txt    label files as they were frozen, with the permanent ids of samples/classes.json
     <folder>/images/<split>/<sha256>.jpg   labels/<split>/<sha256>.txt   data.yaml
 
-A network's outputs are dense: only the classes that occur, after redirects, ordered by id. So the files are written in
-two passes: the first fetches photos and label files and collects the classes, the second writes the dense label files.
-The run's facts keep the mapping.
+The outputs of a network are consecutive: only the classes that occur, after redirects, ordered by id. So the files are
+written in two passes: the first fetches photos and label files and collects the classes, the second writes label files
+with the outputs. The run's results keep the mapping.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path, PurePosixPath
 
 from savo_contracts.documents import CLASSES_KEY, ClassList, ManifestLine
 from savo_contracts.samples import Split
-from savo_datasets.class_map import ClassMap, class_map, dense_labels
+from savo_datasets.class_map import ClassMap, class_map, map_labels
 from savo_datasets.errors import DatasetError
 from savo_datasets.labels import count_classes, parse_labels
 from savo_datasets.yolo_writer import write_data_yaml
@@ -205,7 +205,7 @@ def _write_dense_labels(kept: ManifestFile, mapping: ClassMap, folder: Path) -> 
     counts, labelled, boxes = dict.fromkeys(Split, 0), dict.fromkeys(Split, 0), Counter[str]()
     for line in kept:
         frozen = frozen_labels_path(line.sha256, folder).read_text(encoding="utf-8")
-        text = dense_labels(frozen, mapping)
+        text = map_labels(frozen, mapping)
         labels_path(line, folder).write_text(text, encoding="utf-8")
         counts[line.split] += 1
         labelled[line.split] += bool(text)
