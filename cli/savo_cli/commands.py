@@ -37,6 +37,11 @@ COMMANDS: tuple[Command | Group, ...] = (
         "Download the collected samples as one archive: images/, labels/, classes.txt, dataset.yaml and "
         "manifest.jsonl.",
     ),
+    Command(
+        "import",
+        "savo_cli.exports.import_command:import_samples",
+        "Import labelled photos as samples: YOLO, COCO, Pascal VOC, an export, or as the app's API has stored them.",
+    ),
     Command("stats", "savo_cli.scans.stats:stats", "Show the totals of samples, corrections and storage."),
     Group(
         "rollout",

@@ -86,7 +86,7 @@ COMPACT, FOREVER = Retention.COMPACT, Retention.FOREVER
 SCANS_REQUESTED = _topic("scans.requested", ScanRequested, "scan_id", "gateway", "vision", trace_label="published")
 SCANS_COMPLETED = _topic("scans.completed", ScanCompleted, "scan_id", "vision", "gateway rollout", trace_label="stored")
 SCANS_FAILED    = _topic("scans.failed", ScanFailed, "scan_id", "vision", "gateway rollout", trace_label="failed")
-SCANS_CONFIRMED = _topic("scans.confirmed", ScanConfirmed, "scan_id", "gateway", "collector rollout",
+SCANS_CONFIRMED = _topic("scans.confirmed", ScanConfirmed, "scan_id", "gateway cli", "collector rollout",
                          retention=COMPACT, trace_label="confirmation published")
 SCANS_ERASED    = _topic("scans.erased", ScanErased, "scan_id", "gateway", "vision collector rollout reasoning",
                          retention=FOREVER, trace_label="erased", planned=True)

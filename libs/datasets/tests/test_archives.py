@@ -1,8 +1,10 @@
-"""Tar archives of unknown origin: nothing is written outside the folder, and no member fills the memory or disk."""
+"""Archives of unknown origin: nothing is written outside the folder, and no member fills the memory or disk."""
 
 from __future__ import annotations
 
+import stat
 import tarfile
+import zipfile
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -94,4 +96,53 @@ def test_an_extended_header_above_the_limit_is_refused_unread(tmp_path: Path) ->
     header = member("header", bytes(2 << 20), type=tarfile.XHDTYPE)
     archive = archive_of(tmp_path / "data.tar.gz", header, member("a.jpg"))
     with pytest.raises(DatasetError, match="an extended header has 2,097,152 bytes"):
+        unpack(archive, tmp_path / "out")
+
+
+def zip_of(path: Path, **members: bytes) -> Path:
+    """A zip of files. In their names, __ stands for a slash and _ for a dot."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as zipped:
+        for name, content in members.items():
+            zipped.writestr(name.replace("__", "/").replace("_", "."), content)
+    return path
+
+
+def test_a_zip_is_unpacked_without_its_links(tmp_path: Path) -> None:
+    archive = zip_of(tmp_path / "data.zip", images__a_jpg=b"photo", classes_txt=b"egg")
+    with zipfile.ZipFile(archive, "a") as zipped:
+        link = zipfile.ZipInfo("images/b.jpg")
+        link.create_system, link.external_attr = 3, (stat.S_IFLNK | 0o777) << 16
+        zipped.writestr(link, "/etc/passwd")
+        zipped.mkdir("labels")
+    unpacked = unpack(archive, tmp_path / "out")
+    assert files(unpacked.folder) == ["classes.txt", "images/a.jpg"]
+    assert unpacked.left_out.files == {"a link or device in the archive": ["images/b.jpg"]}
+
+
+def test_a_zip_s_path_cannot_lead_out_of_the_folder(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "data.zip", "w") as zipped:
+        zipped.writestr("../../outside.txt", b"content")
+    with pytest.raises(DatasetError, match="leads out of the archive's folder"):
+        unpack(tmp_path / "data.zip", tmp_path / "a/b/out")
+    assert files(tmp_path) == ["data.zip"]
+
+
+def test_an_archive_that_unpacks_to_far_more_than_its_size_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archives, "_ALWAYS_ALLOWED_BYTES", 1 << 20)
+    zip_bomb = zip_of(tmp_path / "bomb.zip", a_jpg=bytes(4 << 20))
+    tar_bomb = archive_of(tmp_path / "bomb.tar.gz", member("a.jpg", bytes(4 << 20)))
+    for bomb in (zip_bomb, tar_bomb):
+        with pytest.raises(DatasetError, match="unpacks to more than 100 times its size"):
+            unpack(bomb, tmp_path / "out")
+
+
+def test_a_zip_with_a_password_is_refused(tmp_path: Path) -> None:
+    archive = zip_of(tmp_path / "data.zip", a_jpg=b"photo")
+    content = bytearray(archive.read_bytes())
+    content[6] |= 1  # the flag of encryption, in the file's own header and in the directory
+    content[content.index(b"PK\x01\x02") + 8] |= 1
+    archive.write_bytes(content)
+    with pytest.raises(DatasetError, match=r"cannot be unpacked as a zip archive: .*password"):
         unpack(archive, tmp_path / "out")

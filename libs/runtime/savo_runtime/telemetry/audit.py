@@ -36,6 +36,7 @@ Action = Literal[
     "run.cancelled",
     "dead-letters.redriven",
     "records.replayed",
+    "samples.imported",
     "scan.erased",
     "subject.erased",
     "key.created",

@@ -1,0 +1,1 @@
+"""Import of labelled photos that were collected before the product, or by another one."""
