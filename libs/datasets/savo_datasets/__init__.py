@@ -1,1 +1,1 @@
-"""Object detection data sets in YOLO form: read, checked, grouped, split and written."""
+"""Object detection data sets: read in several formats, checked, grouped, split, audited, exported and written."""

@@ -1,4 +1,4 @@
-"""Opens a labelled data set in whatever format it has. What a folder holds decides, not its name."""
+"""Opening of a labelled data set in any format. The content of a folder decides the format, not its name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writes samples to a folder in a format, each photo in the split that it has."""
+"""Writing of samples to a folder in a given format, each photo in its split."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What makes a person look twice at the boxes of a photo, without any model: overlaps, sizes and blur."""
+"""Doubts about the boxes of a photo, found without a model: overlaps, sizes and blur."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""Label quality: what people correct, doubtful photos, and engineers' decisions on them."""

@@ -1,4 +1,4 @@
-"""What people correct: which label of a model's answer becomes which, by model version and week.
+"""Corrections by people: which label of a model's answer becomes which, by model version and week.
 
 The sums form a confusion matrix. An item without a label on one side was missed by the model, or removed by the user.
 """

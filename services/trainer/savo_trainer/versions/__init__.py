@@ -1,0 +1,1 @@
+"""Data set versions: their manifests, written once."""

@@ -1,0 +1,1 @@
+"""Adapters of label quality: corrections, doubtful photos and decisions in the database."""
