@@ -223,7 +223,7 @@ class ExportedSample(Message):
     exhaustive: bool = Field(default=True, description="False: some visible ingredients have no label.")
     anonymous: bool = Field(default=False, description="True: of no known person; such samples go to train only.")
     consent_version: str | None = Field(
-        default=None, description="Version of the text that the person agreed to; null where nobody was asked."
+        default=None, description="Version of the text that the person agreed to; null where no one was asked."
     )
     media_type: str
     bytes: int = Field(gt=0, description="Of the image.")
