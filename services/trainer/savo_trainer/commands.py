@@ -33,7 +33,7 @@ COMMANDS: tuple[Command | Group, ...] = (
             Command(
                 "show",
                 f"{_COMMAND_LINE}.dataset.show:show",
-                "Show the classes of a data set, and the photos whose boxes need a look: overlaps, tiny boxes, blur.",
+                "Show the classes of a data set, and the photos with doubtful boxes: overlaps, tiny boxes, blur.",
             ),
             Command(
                 "convert",

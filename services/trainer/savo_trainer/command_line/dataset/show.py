@@ -45,7 +45,7 @@ def show(
     pictures: Annotated[int, typer.Option("--pictures", metavar="N", min=1, help="At most N pictures.")] = 60,
     as_json: AsJson = False,
 ) -> None:
-    """Show the classes of a data set, and the photos whose boxes need a look: overlaps, tiny boxes, blur.
+    """Show the classes of a data set, and the photos with doubtful boxes: overlaps, tiny boxes, blur.
 
     `--html` writes contact sheets with the boxes drawn: index.html, and sheet.png with its first pictures.
     """
