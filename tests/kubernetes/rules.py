@@ -213,7 +213,7 @@ def only_needed_traffic(manifests: list[Manifest]) -> Iterator[str]:
     every = [pod for pod in pods(manifests) if pod.labels.get("app.kubernetes.io/component") != "ray"]
     needed = {
         ("gateway", "rollout"),
-        *(("hands", service) for service in SERVICES),
+        *(("toolbox", service) for service in SERVICES),
         *((("digest", "gateway"),) if of_kind(manifests, "CronJob") else ()),
     }
     for direction, is_allowed in (("ingress", _may_enter), ("egress", _may_leave)):
