@@ -51,6 +51,21 @@ def manifest_key(dataset_version: str) -> str:
     return f"datasets/{dataset_version}/manifest.jsonl"
 
 
+def dataset_classes_key(dataset_version: str) -> str:
+    """Key of the class list as it was at the freeze."""
+    return f"datasets/{dataset_version}/classes.json"
+
+
+def dataset_version_key(dataset_version: str) -> str:
+    """Key of the version's description, a `DatasetVersion`."""
+    return f"datasets/{dataset_version}/version.json"
+
+
+def frozen_labels_key(labels_sha256: str) -> str:
+    """Key of a label file that data set versions keep by its content."""
+    return f"datasets/labels/{labels_sha256}.txt"
+
+
 def model_key(version: str, name: str) -> str:
     """Key of a model version's file.
 
@@ -144,6 +159,23 @@ class ClassList(Message):
         return ClassList(classes=(*self.classes, *added))
 
 
+class DatasetVersion(Message):
+    """datasets/<version>/version.json: describes a version, and claims its number before the manifest is written.
+
+    A version of an earlier release has a manifest only. A version without a manifest is not complete.
+    """
+
+    version: str
+    manifest_sha256: Sha256
+    samples: dict[str, int] = Field(description="Number of samples by split.")
+    boxes: dict[str, int] = Field(description="Number of boxes by label; a merged class counts for its target.")
+    frozen_at: Moment
+    run_id: str | None = Field(default=None, description="Training run that froze it; None: a person did.")
+    by: str | None = Field(default=None, description="The person who froze it.")
+    reason: str = ""
+    removed_at: Moment | None = Field(default=None, description="The number of a removed version is not used again.")
+
+
 class ManifestLine(Message):
     """A sample of a frozen data set version: a line of datasets/<version>/manifest.jsonl."""
 
@@ -151,7 +183,10 @@ class ManifestLine(Message):
     split: Split
     subject: Subject
     image_key: str
-    labels_key: str
+    labels_key: str = Field(
+        description="datasets/labels/<labels_sha256>.txt. In a version of an earlier release: the sample's own label "
+        "file, which later corrections change."
+    )
     labels_sha256: Sha256 = Field(description="Hash of the label file when the version was frozen.")
     revision: int = Field(default=1, ge=1)
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from savo_runtime.service import Runtime, Service, ServiceDefinition, Worker
 from savo_runtime.telemetry.metrics import MODEL_MAP50, TRAINING_RUNS
+from savo_trainer.adapters.frozen_labels import DatabaseFrozenLabels
 from savo_trainer.adapters.http import runs_app
-from savo_trainer.adapters.lease import DatabaseLease
+from savo_trainer.adapters.lease import DATASETS, DatabaseLease
 from savo_trainer.adapters.local_runner import LocalRunner
 from savo_trainer.adapters.projection import PROJECTION
 from savo_trainer.adapters.run_database import DatabaseRuns
@@ -19,6 +22,7 @@ from savo_trainer.runs.run_worker import RunWorker, RunWorkerPolicy
 from savo_trainer.runs.stages import Stages
 from savo_trainer.settings import TrainerSettings
 from savo_trainer.training.plan import TrainPolicy
+from savo_trainer.versions.freeze import DatasetFreeze
 
 __all__ = ["DEFINITION", "build", "training_policy"]
 
@@ -29,9 +33,12 @@ def build(settings: TrainerSettings, runtime: Runtime) -> Service:
     samples = DatabaseSamples(runtime.database)
     numbers = DatabaseVersionNumbers(runtime.database)
     gate = GatePolicy(map50=settings.gate_map50, map50_lower=settings.gate_map50_lower, min_gain=settings.gate_min_gain)
+    labels = DatabaseFrozenLabels(runtime.database, runtime.store)
+    freeze = DatasetFreeze(samples, labels, numbers, runtime.store, replace(lease, name=DATASETS), runtime.clock)
     stages = Stages(
         run_store=run_store,
         samples=samples,
+        freeze=freeze,
         numbers=numbers,
         store=runtime.store,
         runner=LocalRunner(),
@@ -45,7 +52,7 @@ def build(settings: TrainerSettings, runtime: Runtime) -> Service:
     worker = RunWorker(run_store, lease, stages, RunWorkerPolicy(attempts=settings.trainer_attempts))
     return Service(
         name="trainer",
-        subscriptions=subscriptions(run_store, samples),
+        subscriptions=subscriptions(run_store, samples, labels),
         app=runs_app(
             run_store, count_run, RegisterModel(run_store, numbers, runtime.store, gate, runtime.clock, count_run)
         ),

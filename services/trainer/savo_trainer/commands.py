@@ -28,7 +28,7 @@ COMMANDS: tuple[Command | Group, ...] = (
     ),
     Group(
         "dataset",
-        "Data sets on disk.",
+        "Data sets on disk, and frozen versions of the collected samples.",
         (
             Command(
                 "show",
@@ -44,6 +44,34 @@ COMMANDS: tuple[Command | Group, ...] = (
                 "audit",
                 f"{_COMMAND_LINE}.dataset.audit:audit",
                 "Rank likely label errors: missing boxes, wrong names, misplaced boxes.",
+            ),
+            Command(
+                "freeze",
+                f"{_COMMAND_LINE}.dataset.freeze:freeze",
+                "Freeze all collected samples as a version: later corrections, merges of classes and new photos do not "
+                "change it.",
+            ),
+            Command(
+                "list",
+                f"{_COMMAND_LINE}.dataset.list_versions:list_versions",
+                "List the frozen versions with their samples, who froze them, and the models that were trained on "
+                "them.",
+            ),
+            Command(
+                "diff",
+                f"{_COMMAND_LINE}.dataset.compare:compare",
+                "Compare two versions: samples that were added, removed, relabelled or moved, classes, boxes by label.",
+            ),
+            Command(
+                "checkout",
+                f"{_COMMAND_LINE}.dataset.checkout:checkout",
+                "Write the photos and label files of a version to a folder, byte for byte as they were frozen.",
+            ),
+            Command(
+                "rm",
+                f"{_COMMAND_LINE}.dataset.remove:remove",
+                "Remove a version, and the label files that no other version needs. Refused while a model refers to "
+                "it.",
             ),
         ),
     ),

@@ -8,6 +8,8 @@ SavoError
 ├── RunCancelledError             the run is being cancelled: stop its work and remove its files
 ├── RunEndedError                 a run that has ended cannot be cancelled
 ├── ForbiddenTransitionError      a bug: runs have no such transition
+├── UnknownVersionError           there is no data set version with this name
+├── VersionInUseError             a data set version that a model or a run refers to cannot be removed
 ├── ClassesUnknownError           a submitted model has classes that the product does not know
 ├── ChampionMovedError            a submitted model was not compared with the current champion
 ├── TrainerUnreachableError       for commands: no trainer answers
@@ -31,6 +33,8 @@ __all__ = [
     "TrainerRefusedError",
     "TrainerUnreachableError",
     "TrainingCrashedError",
+    "UnknownVersionError",
+    "VersionInUseError",
 ]
 
 
@@ -45,8 +49,8 @@ class TrainingCrashedError(RetryableError):
 class LeaseLostError(RetryableError):
     """Another replica took the lease over."""
 
-    def __init__(self, owner: str) -> None:
-        super().__init__(f"{owner} no longer holds the lease on training runs", reason="lease-lost")
+    def __init__(self, owner: str, lease: str = "runs") -> None:
+        super().__init__(f"{owner} no longer holds the lease on {lease}", reason="lease-lost")
 
 
 class RunImpossibleError(SavoError):
@@ -70,6 +74,21 @@ class RunEndedError(SavoError):
     def __init__(self, run_id: str, state: str) -> None:
         super().__init__(f"{run_id} cannot be cancelled: it has ended as {state}", reason="run-ended")
         self.state = state
+
+
+class UnknownVersionError(SavoError):
+    """There is no data set version with this name, or its freeze is not complete."""
+
+    def __init__(self, version: str) -> None:
+        super().__init__(f"there is no data set version {version}: `savo dataset list` names them")
+
+
+class VersionInUseError(SavoError):
+    """A model or a run refers to the data set version."""
+
+    def __init__(self, version: str, users: Sequence[str]) -> None:
+        super().__init__(f"{version} cannot be removed: {', '.join(users)} refers to it")
+        self.users = tuple(users)
 
 
 class ClassesUnknownError(SavoError):

@@ -18,6 +18,7 @@ from savo_trainer.runs.run import Progress, Run, State, Transition
 from savo_trainer.training.plan import Trained, TrainPlan
 
 __all__ = [
+    "FrozenLabels",
     "IndexedSample",
     "Lease",
     "ObjectStore",
@@ -67,6 +68,25 @@ class SampleIndex(Protocol):
 
     async def erased(self, hashes: Sequence[str]) -> set[str]:
         """The sha256 of the samples among `hashes` that were erased and not stored again."""
+        ...
+
+
+class FrozenLabels(Protocol):
+    """Label files that data set versions keep by content: which sample has which.
+
+    A pair is the sha256 of a label file and the sha256 of a photo that has it. Two photos may have equal label files.
+    """
+
+    async def add(self, pairs: Sequence[tuple[str, str]]) -> None:
+        """Record the pairs. Call it before the files are written, so that an erasure finds them."""
+        ...
+
+    async def release(self, pairs: Sequence[tuple[str, str]]) -> None:
+        """Forget the pairs, and delete the files that no sample needs any more."""
+        ...
+
+    async def erase(self, sha256: str) -> None:
+        """Release all label files of a photo."""
         ...
 
 

@@ -82,14 +82,16 @@ async def test_the_newest_revision_of_a_sample_is_kept_in_any_order_of_events(ha
 async def test_replay_does_not_restore_an_erased_sample(harness: Harness) -> None:
     await on_sample_stored(stored(), harness.samples)
     erased = SampleErased(sha256=SHA, scan_id="scan-1", subject="subject-1", erased_at=NOON + timedelta(hours=1))
-    await on_sample_erased(erased, harness.samples)
+    await on_sample_erased(erased, harness.samples, harness.labels)
     await on_sample_stored(stored(2), harness.samples)
     assert [sample async for sample in harness.samples.in_dataset("ingredients")] == []
 
 
 async def test_a_photo_that_is_stored_again_after_its_erasure_is_a_sample(harness: Harness) -> None:
     await on_sample_erased(
-        SampleErased(sha256=SHA, scan_id="scan-1", subject="subject-1", erased_at=NOON), harness.samples
+        SampleErased(sha256=SHA, scan_id="scan-1", subject="subject-1", erased_at=NOON),
+        harness.samples,
+        harness.labels,
     )
     await on_sample_stored(stored(stored_at=NOON + timedelta(days=1)), harness.samples)
     assert len([sample async for sample in harness.samples.in_dataset("ingredients")]) == 1

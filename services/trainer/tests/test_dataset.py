@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from datetime import timedelta
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 import yaml
 
-from savo_contracts.documents import CLASSES_KEY, ClassList, IngredientClass, manifest_key
+from savo_contracts.documents import CLASSES_KEY, ClassList, IngredientClass, dataset_classes_key, manifest_key
 from savo_contracts.samples import Split
-from savo_runtime.testing import MemoryStore
+from savo_runtime.testing import FakeClock, MemoryStore
 from savo_trainer.errors import RunImpossibleError
 from savo_trainer.ports import IndexedSample
 from savo_trainer.training.dataset import download_dataset
-from savo_trainer.versions.freeze import FrozenDataset, freeze
+from savo_trainer.versions.freeze import DatasetFreeze, FrozenDataset, Origin
 from savo_trainer.versions.manifest import fetch_manifest
-from services.trainer.tests.trainer_fakes import NOON, open_harness, store_sample, store_samples
+from services.trainer.tests.trainer_fakes import (
+    NOON,
+    as_an_earlier_release_froze_it,
+    open_harness,
+    store_sample,
+    store_samples,
+)
 
 Freeze = Callable[[str, Iterable[IndexedSample], MemoryStore], Awaitable[FrozenDataset]]
 
@@ -42,21 +49,58 @@ class InMemoryVersionNumbers:
         raise AssertionError("no model is made here")
 
 
+@dataclass(frozen=True)
+class ListedSamples:
+    """An index of these samples, without a database. None of them is erased."""
+
+    samples: Iterable[IndexedSample]
+
+    async def in_dataset(self, dataset: str) -> AsyncIterator[IndexedSample]:
+        for sample in sorted(self.samples, key=lambda sample: sample.sha256):
+            yield sample
+
+    async def erased(self, hashes: Sequence[str]) -> set[str]:
+        return set()
+
+    async def record(self, sample: IndexedSample) -> None:
+        raise NotImplementedError
+
+    async def erase(self, sha256: str, at: datetime) -> None:
+        raise NotImplementedError
+
+
+class UncountedLabels:
+    """Label files that no other sample can have."""
+
+    async def add(self, pairs: Sequence[tuple[str, str]]) -> None: ...
+
+    async def release(self, pairs: Sequence[tuple[str, str]]) -> None: ...
+
+    async def erase(self, sha256: str) -> None: ...
+
+
+class FreeLease:
+    renew_every = 10.0
+
+    async def acquire(self) -> bool:
+        return True
+
+    async def renew(self) -> None: ...
+
+    async def release(self) -> None: ...
+
+
 @pytest.fixture
 def frozen(tmp_path: Path) -> Freeze:
     """Freezes samples for a run. The numbers are those of one database, each freeze has a folder of its own."""
     numbers, folders = InMemoryVersionNumbers(), iter(range(100))
 
     async def freeze_samples(run_id: str, samples: Iterable[IndexedSample], store: MemoryStore) -> FrozenDataset:
-        ordered = sorted(samples, key=lambda sample: sample.sha256)
-        return await freeze(run_id, _one_by_one(ordered), store, numbers, tmp_path / f"frozen-{next(folders)}")
+        index, clock = ListedSamples(samples), FakeClock(NOON)
+        freeze = DatasetFreeze(index, UncountedLabels(), numbers, store, FreeLease(), clock)
+        return await freeze("ingredients", Origin(run_id), tmp_path / f"frozen-{next(folders)}")
 
     return freeze_samples
-
-
-async def _one_by_one(samples: Iterable[IndexedSample]) -> AsyncIterator[IndexedSample]:
-    for sample in samples:
-        yield sample
 
 
 async def test_the_same_samples_give_the_same_manifest_in_any_order(tmp_path: Path) -> None:
@@ -64,9 +108,8 @@ async def test_the_same_samples_give_the_same_manifest_in_any_order(tmp_path: Pa
         store, samples = harness.store, await store_samples(harness.store, None)
         for sample in random.Random(3).sample(samples, len(samples)):
             await harness.samples.record(sample)
-        indexed = harness.samples.in_dataset
-        first = await freeze("run-a", indexed("ingredients"), store, harness.numbers, tmp_path / "a")
-        second = await freeze("run-b", indexed("ingredients"), store, harness.numbers, tmp_path / "b")
+        first = await harness.freeze("ingredients", Origin("run-a"), tmp_path / "a")
+        second = await harness.freeze("ingredients", Origin("run-b"), tmp_path / "b")
     assert (first.version, second.version) == ("ds-000001", "ds-000002")
     assert store.objects[manifest_key("ds-000001")] == store.objects[manifest_key("ds-000002")]
     assert [line.sha256 for line in first.manifest] == sorted(sample.sha256 for sample in samples)
@@ -140,7 +183,7 @@ async def test_without_val_samples_validation_uses_training_photos_and_never_the
     assert yaml.safe_load(material.data.read_text(encoding="utf-8"))["val"] == "images/train"
 
 
-async def test_samples_erased_or_relabelled_after_the_freeze_are_left_out_and_counted(
+async def test_a_sample_erased_after_the_freeze_is_left_out_and_a_relabelled_one_keeps_its_labels(
     tmp_path: Path, frozen: Freeze
 ) -> None:
     store = MemoryStore()
@@ -149,6 +192,20 @@ async def test_samples_erased_or_relabelled_after_the_freeze_are_left_out_and_co
     await store.delete(samples[0].image_key)
     await store.put(samples[1].labels_key, b"2 0.1 0.1 0.1 0.1\n")
     material = await download_dataset(version, store, tmp_path)
+    assert (material.left_out, material.counts[Split.TRAIN]) == (1, 3)
+    labels = (tmp_path / "labels" / "train" / f"{samples[1].sha256}.txt").read_text(encoding="utf-8")
+    assert labels == "1 0.5 0.5 0.2 0.2\n"
+
+
+async def test_of_a_version_of_an_earlier_release_relabelled_samples_are_left_out(
+    tmp_path: Path, frozen: Freeze
+) -> None:
+    store = MemoryStore()
+    samples = await store_samples(store, None)
+    manifest = await as_an_earlier_release_froze_it("ds-000001", samples, store, tmp_path)
+    await store.delete(samples[0].image_key)
+    await store.put(samples[1].labels_key, b"2 0.1 0.1 0.1 0.1\n")
+    material = await download_dataset(FrozenDataset("ds-000001", manifest), store, tmp_path)
     assert material.left_out == 2
     assert material.counts[Split.TRAIN] == 2
     assert not (tmp_path / "labels" / "train" / f"{samples[1].sha256}.txt").exists()
@@ -195,7 +252,7 @@ async def test_a_class_list_without_a_label_s_class_fails_the_run_with_a_next_st
 ) -> None:
     store = MemoryStore()
     version = await frozen("run-a", await store_samples(store, None), store)
-    await store.put(CLASSES_KEY, ClassList().model_dump_json().encode())
+    await store.put(dataset_classes_key(version.version), ClassList().model_dump_json().encode())
     with pytest.raises(RunImpossibleError, match="does not contain") as refused:
         await download_dataset(version, store, tmp_path)
     assert refused.value.next_steps == (
@@ -220,13 +277,15 @@ async def test_each_label_file_and_photo_is_fetched_once_in_all_stages_of_a_run(
     of_labels = {key: count for key, count in requests.items() if "labels/" in key}
     assert of_samples == {sample.image_key: 1 for sample in samples}
     assert of_labels == {sample.labels_key: 1 for sample in samples}
+    frozen_labels = [key for key in harness.store.objects if key.startswith("datasets/labels/")]
+    assert len(frozen_labels) == 3, "equal label files are stored once"
 
 
 async def test_a_sample_erased_between_two_stages_leaves_the_local_disk(tmp_path: Path) -> None:
     async with open_harness(tmp_path) as harness:
         samples = await store_samples(harness.store, harness.samples)
-        indexed, folder = harness.samples.in_dataset("ingredients"), tmp_path / "run"
-        version = await freeze("run-a", indexed, harness.store, harness.numbers, folder)
+        folder = tmp_path / "run"
+        version = await harness.freeze("ingredients", Origin("run-a"), folder)
         await download_dataset(version, harness.store, folder, harness.samples.erased)
         await harness.samples.erase(samples[0].sha256, NOON + timedelta(hours=1))
         material = await download_dataset(version, harness.store, folder, harness.samples.erased)

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]  # comes with ultralytics
@@ -15,9 +16,10 @@ from savo_contracts.documents import sample_image_key, sample_labels_key
 from savo_contracts.samples import Split
 from savo_runtime.storage.port import ObjectInfo
 from savo_runtime.testing import MemoryStore
+from savo_trainer.adapters.samples import DatabaseSamples
 from savo_trainer.ports import IndexedSample
 from savo_trainer.training.dataset import download_dataset
-from savo_trainer.versions.freeze import freeze
+from savo_trainer.versions.freeze import Origin
 from services.trainer.tests.trainer_fakes import NOON, class_list, open_harness
 
 pytestmark = pytest.mark.real
@@ -41,11 +43,17 @@ class SlowStore(MemoryStore):
         return ObjectInfo(key, 5, "")
 
 
-async def indexed(count: int) -> AsyncIterator[IndexedSample]:
-    for sha256 in sorted(hashlib.sha256(str(number).encode()).hexdigest() for number in range(count)):
-        image, labels = sample_image_key(sha256, "image/jpeg"), sample_labels_key(sha256)
-        split = (Split.TRAIN, Split.VAL, Split.TEST)[int(sha256[:8], 16) % 3]
-        yield IndexedSample(sha256, "ingredients", split, sha256[:36], image, labels, 1, {"tomato": 4}, NOON)
+@dataclass(frozen=True)
+class Indexed(DatabaseSamples):
+    """An index that makes its samples when they are read."""
+
+    count: int
+
+    async def in_dataset(self, dataset: str) -> AsyncIterator[IndexedSample]:
+        for sha256 in sorted(hashlib.sha256(str(number).encode()).hexdigest() for number in range(self.count)):
+            image, labels = sample_image_key(sha256, "image/jpeg"), sample_labels_key(sha256)
+            split = (Split.TRAIN, Split.VAL, Split.TEST)[int(sha256[:8], 16) % 3]
+            yield IndexedSample(sha256, dataset, split, sha256[:36], image, labels, 1, {"tomato": 4}, NOON)
 
 
 async def test_memory_grows_by_less_than_50_mb_from_5_000_to_20_000_samples(tmp_path: Path) -> None:
@@ -55,7 +63,8 @@ async def test_memory_grows_by_less_than_50_mb_from_5_000_to_20_000_samples(tmp_
             store, folder = SlowStore(), tmp_path / str(count)
             await store.put("samples/classes.json", class_list().model_dump_json().encode())
             async with peak_memory(peaks):
-                frozen = await freeze(f"run-{count}", indexed(count), store, harness.numbers, folder)
+                freeze = replace(harness.freeze, samples=Indexed(harness.samples.database, count), store=store)
+                frozen = await freeze("ingredients", Origin(f"run-{count}"), folder)
                 local = await download_dataset(frozen, store, folder, harness.samples.erased)
             assert sum(local.counts.values()) == count
             del store.objects

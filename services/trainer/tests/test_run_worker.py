@@ -156,7 +156,7 @@ async def test_another_replica_continues_a_run_after_a_crash(harness: Harness, s
     assert trained_again == (0 if stage == "evaluating" else 1)
     assert len(await published_by_outbox(harness.runtime)) == 2
     assert {key.split("/")[2] for key in harness.store.objects if key.startswith("models/")} == {"v1"}
-    assert [key for key in harness.store.objects if key.startswith("datasets/")] == [
+    assert [key for key in harness.store.objects if key.endswith("manifest.jsonl")] == [
         "datasets/ds-000001/manifest.jsonl"
     ]
 

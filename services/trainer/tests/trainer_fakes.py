@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID, uuid5
@@ -16,7 +16,9 @@ from savo_contracts.documents import (
     Alias,
     ClassList,
     IngredientClass,
+    ManifestLine,
     alias_key,
+    manifest_key,
     sample_image_key,
     sample_labels_key,
 )
@@ -25,7 +27,8 @@ from savo_contracts.training import Evaluation, TrainingThresholdReached
 from savo_detection.evaluation.evaluator import EvaluationSample, ImageRecord
 from savo_runtime.service import Runtime
 from savo_runtime.testing import FakeClock, MemoryStore, memory_runtime
-from savo_trainer.adapters.lease import DatabaseLease
+from savo_trainer.adapters.frozen_labels import DatabaseFrozenLabels
+from savo_trainer.adapters.lease import DATASETS, DatabaseLease
 from savo_trainer.adapters.run_database import DatabaseRuns
 from savo_trainer.adapters.samples import DatabaseSamples
 from savo_trainer.adapters.version_numbers import DatabaseVersionNumbers
@@ -36,6 +39,8 @@ from savo_trainer.runs.run import Progress, Run, run_for_event
 from savo_trainer.runs.run_worker import RunWorker, RunWorkerPolicy
 from savo_trainer.runs.stages import Stages
 from savo_trainer.training.plan import Export, Trained, TrainPlan, TrainPolicy
+from savo_trainer.versions.freeze import DatasetFreeze
+from savo_trainer.versions.manifest import ManifestFile, fetch_manifest
 
 NAMES = ("tomato", "banana", "egg")
 LEASE_SECONDS = 30.0
@@ -88,6 +93,26 @@ async def store_sample(
         {NAMES[number % len(NAMES)]: 1},
         NOON,
     )
+
+
+async def as_an_earlier_release_froze_it(
+    version: str, samples: Iterable[IndexedSample], store: MemoryStore, folder: Path
+) -> ManifestFile:
+    """A manifest whose lines name the samples' own label files, and nothing else."""
+    lines = [
+        ManifestLine(
+            sha256=sample.sha256,
+            split=sample.split,
+            subject=sample.subject,
+            image_key=sample.image_key,
+            labels_key=sample.labels_key,
+            labels_sha256=hashlib.sha256(store.objects[sample.labels_key]).hexdigest(),
+        )
+        for sample in sorted(samples, key=lambda sample: sample.sha256)
+    ]
+    manifest = "".join(line.model_dump_json() + "\n" for line in lines)
+    await store.put(manifest_key(version), manifest.encode())
+    return await fetch_manifest(version, store, folder)
 
 
 class Crash(BaseException):
@@ -177,6 +202,8 @@ class Harness:
     lease: DatabaseLease
     samples: DatabaseSamples
     numbers: DatabaseVersionNumbers
+    labels: DatabaseFrozenLabels
+    freeze: DatasetFreeze
     runner: FakeRunner
     measure: FakeMeasure
     worker: RunWorker
@@ -222,9 +249,12 @@ def _harness(runtime: Runtime, store: MemoryStore, clock: FakeClock, owner: str,
         FakeMeasure(),
     )
     ended: list[Run] = []
+    labels = DatabaseFrozenLabels(runtime.database, store)
+    freeze = DatasetFreeze(samples, labels, numbers, store, replace(lease, name=DATASETS), clock)
     stages = Stages(
         run_store,
         samples,
+        freeze,
         numbers,
         store,
         runner,
@@ -236,4 +266,6 @@ def _harness(runtime: Runtime, store: MemoryStore, clock: FakeClock, owner: str,
         measure,
     )
     worker = RunWorker(run_store, lease, stages, RunWorkerPolicy(attempts=3), pause=lambda _: asyncio.sleep(0))
-    return Harness(runtime, store, clock, run_store, lease, samples, numbers, runner, measure, worker, ended)
+    return Harness(
+        runtime, store, clock, run_store, lease, samples, numbers, labels, freeze, runner, measure, worker, ended
+    )

@@ -1,4 +1,4 @@
-"""Lease in the database: one row with the replica that works on runs, and until when."""
+"""Leases in the database: a row each, with the process that holds the lease, and until when."""
 
 from __future__ import annotations
 
@@ -13,9 +13,12 @@ from savo_runtime.database import Database
 from savo_trainer.adapters.tables import LeaseRow
 from savo_trainer.errors import LeaseLostError
 
-__all__ = ["DatabaseLease"]
+__all__ = ["DATASETS", "RUNS", "DatabaseLease"]
 
-NAME = "runs"
+RUNS = "runs"
+"""Lease of the replica that works on training runs."""
+DATASETS = "datasets"
+"""Lease of the process that freezes or removes a data set version."""
 EXPIRED = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -27,6 +30,7 @@ class DatabaseLease:
     owner: str
     seconds: float
     clock: Callable[[], datetime]
+    name: str = RUNS
 
     @property
     def renew_every(self) -> float:
@@ -49,12 +53,12 @@ class DatabaseLease:
     async def hold(self, session: AsyncSession) -> None:
         """Renew within the caller's transaction. Raises `LeaseLostError`."""
         if not await self._set(session, LeaseRow.owner == self.owner, until=self._until(self.clock())):
-            raise LeaseLostError(self.owner)
+            raise LeaseLostError(self.owner, self.name)
 
     async def _set(self, session: AsyncSession, condition: ColumnElement[bool], *, until: datetime) -> bool:
-        """The first migration inserts the row. Of several replicas' updates only one meets the condition."""
+        """A migration inserts the row. Of several replicas' updates only one meets the condition."""
         result = await session.execute(
-            update(LeaseRow).where(LeaseRow.name == NAME, condition).values(owner=self.owner, until=until)
+            update(LeaseRow).where(LeaseRow.name == self.name, condition).values(owner=self.owner, until=until)
         )
         return isinstance(result, CursorResult) and result.rowcount == 1
 

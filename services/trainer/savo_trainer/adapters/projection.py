@@ -9,6 +9,7 @@ from savo_runtime.messaging.consuming.subscriptions import bind
 from savo_runtime.projection import Fold, ProjectedTable, Projection
 from savo_runtime.service import Runtime
 from savo_runtime.settings import RuntimeSettings
+from savo_trainer.adapters.frozen_labels import DatabaseFrozenLabels
 from savo_trainer.adapters.samples import DatabaseSamples
 from savo_trainer.adapters.tables import Base, ErasedSampleRow, SampleRow
 from savo_trainer.handlers import on_sample_erased, on_sample_stored
@@ -17,9 +18,8 @@ __all__ = ["PROJECTION"]
 
 
 def _fold(_settings: RuntimeSettings, runtime: Runtime) -> Fold:
-    return Fold(
-        [bind(handler, samples=DatabaseSamples(runtime.database)) for handler in (on_sample_stored, on_sample_erased)]
-    )
+    samples, labels = DatabaseSamples(runtime.database), DatabaseFrozenLabels(runtime.database, runtime.store)
+    return Fold([bind(on_sample_stored, samples=samples), bind(on_sample_erased, samples=samples, labels=labels)])
 
 
 def _table(row: type[Base]) -> Table:
@@ -38,6 +38,7 @@ PROJECTION = Projection(
         "run_transitions": "transitions of runs are in no event",
         "numbers": "each number is assigned once",
         "leases": "the current owner",
+        "frozen_labels": "label files of the data set versions in the object store",
         "outbox": "events that are not published yet",
     },
 )

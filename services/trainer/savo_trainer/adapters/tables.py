@@ -11,7 +11,16 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from savo_runtime.database import UtcDateTime
 
-__all__ = ["Base", "ErasedSampleRow", "LeaseRow", "NumberRow", "RunRow", "SampleRow", "TransitionRow"]
+__all__ = [
+    "Base",
+    "ErasedSampleRow",
+    "FrozenLabelsRow",
+    "LeaseRow",
+    "NumberRow",
+    "RunRow",
+    "SampleRow",
+    "TransitionRow",
+]
 
 
 class Base(DeclarativeBase):
@@ -42,6 +51,16 @@ class ErasedSampleRow(Base):
 
     sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
     erased_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class FrozenLabelsRow(Base):
+    """A label file that data set versions keep, and a sample that has it."""
+
+    __tablename__ = "frozen_labels"
+    __table_args__ = (Index("ix_frozen_labels_sha256", "sha256"),)
+
+    labels_sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
 
 
 class RunRow(Base):

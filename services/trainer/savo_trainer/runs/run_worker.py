@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import structlog
@@ -15,6 +14,7 @@ from savo_detection.errors import ModelRefusedError
 from savo_runtime.errors import DependencyDownError, RetryableError
 from savo_runtime.storage.port import ObjectNotFoundError, StorageFullError
 from savo_trainer.errors import LeaseLostError, RunCancelledError, RunImpossibleError
+from savo_trainer.lease_renewal import lease_renewed
 from savo_trainer.ports import Lease, RunStore
 from savo_trainer.runs.run import Run
 from savo_trainer.runs.stages import Stages
@@ -83,7 +83,7 @@ class RunWorker:
     async def _work_on(self, run: Run) -> None:
         """Work on the run until it ends. Every log line of the work has the run's id."""
         with bound_contextvars(run_id=run.id):
-            async with self._lease_renewed():
+            async with lease_renewed(self.lease):
                 while run.is_open:
                     run = await self._step_unless_cancelled(run)
 
@@ -153,33 +153,3 @@ class RunWorker:
         """Work that was stopped on purpose, or by an unavailable dependency, is no failed attempt."""
         with contextlib.suppress(DependencyDownError, LeaseLostError):
             await self.run_store.uncount_attempt(run.id)
-
-    @asynccontextmanager
-    async def _lease_renewed(self) -> AsyncIterator[None]:
-        """Renews the lease during the work. When it is lost, cancels the work and raises `LeaseLostError`."""
-        worker = asyncio.current_task()
-        assert worker is not None, "work is done in a task"
-        renewal = asyncio.create_task(self._renew_lease(worker), name="lease")
-        try:
-            yield
-        except asyncio.CancelledError:
-            if renewal.done() and not renewal.cancelled() and (lost := renewal.exception()):
-                worker.uncancel()
-                raise lost from None
-            raise
-        finally:
-            renewal.cancel()
-            with contextlib.suppress(asyncio.CancelledError, LeaseLostError):
-                await renewal
-
-    async def _renew_lease(self, worker: asyncio.Task[object]) -> None:
-        while True:
-            await asyncio.sleep(self.lease.renew_every)
-            try:
-                await self.lease.renew()
-            except DependencyDownError as error:
-                # No other replica can take the lease while the database is down, so the training continues.
-                log.warning("lease.renewal_delayed", error=str(error))
-            except LeaseLostError:
-                worker.cancel()
-                raise

@@ -33,7 +33,7 @@ from savo_trainer.runs.events import events_of, training_finished
 from savo_trainer.runs.run import Progress, Run, RunResults, State
 from savo_trainer.training.dataset import LocalDataset, download_dataset
 from savo_trainer.training.plan import Trained, TrainPlan, TrainPolicy, plan_for
-from savo_trainer.versions.freeze import FrozenDataset, freeze
+from savo_trainer.versions.freeze import DatasetFreeze, FrozenDataset, Origin
 from savo_trainer.versions.manifest import fetch_manifest
 
 __all__ = ["Measure", "Stages"]
@@ -49,6 +49,7 @@ class Stages:
 
     run_store: RunStore
     samples: SampleIndex
+    freeze: DatasetFreeze
     numbers: VersionNumbers
     store: ObjectStore
     runner: Runner
@@ -86,8 +87,8 @@ class Stages:
         return await self.run_store.change_state(run, State.PREPARING)
 
     async def _prepare(self, run: Run) -> Run:
-        samples, folder = self.samples.in_dataset(run.dataset), self._photos(run)
-        frozen = await freeze(run.id, samples, self.store, self.numbers, folder)
+        folder = self._photos(run)
+        frozen = await self.freeze(run.dataset, Origin(run_id=run.id), folder)
         dataset = await download_dataset(frozen, self.store, folder, self.samples.erased)
         facts = run.facts.model_copy(
             update={

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
-from savo_contracts.documents import CLASSES_KEY, ClassList, ManifestLine
+from savo_contracts.documents import ClassList, ManifestLine
 from savo_contracts.samples import Split
 from savo_datasets.class_map import ClassMap, class_map, map_labels
 from savo_datasets.errors import DatasetError
@@ -28,12 +28,11 @@ from savo_datasets.yolo_writer import write_data_yaml
 from savo_runtime.storage.concurrency import map_limited
 from savo_runtime.storage.port import ObjectNotFoundError, ObjectStore
 from savo_trainer.errors import RunImpossibleError
+from savo_trainer.versions.catalogue import version_classes
 from savo_trainer.versions.freeze import FrozenDataset, check_splits, frozen_labels_path
 from savo_trainer.versions.manifest import PAGE, ManifestFile, write_manifest
 
 __all__ = ["Erased", "LocalDataset", "download_dataset", "download_photos", "image_path", "labels_path"]
-
-RESTORE_CLASSES = "Restore samples/classes.json from a backup: it may only grow."
 
 Erased = Callable[[Sequence[str]], Awaitable[set[str]]]
 """Returns those of the given sha256 whose samples were erased."""
@@ -79,9 +78,10 @@ async def download_dataset(
     """Download the version's photos and labels to `folder`. Files that are there already are kept.
 
     Samples that do not exist any more as they were frozen are left out, and their local files are removed.
-    Raises `RunImpossibleError`.
+    Raises `RunImpossibleError`, also without a class list.
     """
-    photos = await download_photos(frozen.manifest, store, folder, erased)
+    classes = ClassList.model_validate_json(await version_classes(frozen.version, store))
+    photos = await download_photos(frozen.manifest, classes, store, folder, erased)
     check_splits(photos.labelled)  # a background sample has no label to train on or to measure
     total = await asyncio.to_thread(lambda: sum(1 for _ in frozen.manifest))
     present = [split.value for split in Split if photos.counts[split]]
@@ -92,13 +92,16 @@ async def download_dataset(
 
 
 async def download_photos(
-    lines: Iterable[ManifestLine], store: ObjectStore, folder: Path, erased: Erased = no_erasures
+    lines: Iterable[ManifestLine],
+    classes: ClassList,
+    store: ObjectStore,
+    folder: Path,
+    erased: Erased = no_erasures,
 ) -> DownloadedPhotos:
     """Download the photos and label files of these lines to `folder`.
 
-    Raises `RunImpossibleError` without the class list, and for a class that it does not have.
+    Raises `RunImpossibleError` for a class that the class list does not have.
     """
-    classes = ClassList.model_validate_json(await _classes_document(store))
     await asyncio.to_thread(_make_folders, folder)
     kept, occurring = await _fetch(lines, store, folder, erased)
     mapping = _class_map(occurring, classes)
@@ -220,12 +223,3 @@ def _class_map(occurring: Iterable[int], classes: ClassList) -> ClassMap:
         return class_map(occurring, classes)
     except DatasetError as error:
         raise RunImpossibleError(str(error), error.next_steps) from error
-
-
-async def _classes_document(store: ObjectStore) -> bytes:
-    try:
-        return await store.get(CLASSES_KEY)
-    except ObjectNotFoundError:
-        raise RunImpossibleError(
-            f"{CLASSES_KEY} is missing: class ids in label files have no names", (RESTORE_CLASSES,)
-        ) from None

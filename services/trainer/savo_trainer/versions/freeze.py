@@ -1,10 +1,13 @@
-"""Freeze of a data set: its manifest, written once from the index of samples.
+"""Freeze of a data set: a version that stays as it is, written once from the index of samples.
 
-    datasets/ds-000001/manifest.jsonl     one line for each sample, ordered by sha256; never changed
-    <folder>/manifest.jsonl               the same, locally
-    <folder>/frozen/<sha256>.txt          label files as they were frozen
+    datasets/ds-000001/version.json       claims the number; what the version has, and who froze it
+    datasets/ds-000001/classes.json       the class list as it was
+    datasets/labels/<labels sha256>.txt   label files by content, shared by versions
+    datasets/ds-000001/manifest.jsonl     one line for each sample, ordered by sha256; a version with it is complete
+    <folder>/manifest.jsonl, <folder>/frozen/<sha256>.txt    manifest and label files, locally
 
-A sample that the collector stores, corrects or erases during the freeze is in the version as it was before or after.
+A sample that the collector stores, corrects or erases during the freeze is in the version as it was before or after. A
+freeze that is interrupted leaves no manifest. Its repeat continues with the same number while the samples are the same.
 """
 
 from __future__ import annotations
@@ -12,25 +15,47 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import Counter
-from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
+from typing import TypeVar
 
-from savo_contracts.documents import ManifestLine, manifest_key
+from savo_contracts.documents import (
+    CLASSES_KEY,
+    ClassList,
+    DatasetVersion,
+    ManifestLine,
+    dataset_classes_key,
+    dataset_version_key,
+    frozen_labels_key,
+    manifest_key,
+)
 from savo_contracts.samples import Split
+from savo_datasets.class_map import resolve
+from savo_datasets.errors import DatasetError
+from savo_datasets.labels import count_classes
 from savo_runtime.storage.concurrency import map_limited
+from savo_runtime.storage.digests import file_sha256
 from savo_runtime.storage.port import ObjectNotFoundError, ObjectStore
 from savo_trainer.errors import RunImpossibleError
-from savo_trainer.ports import IndexedSample, VersionNumbers
-from savo_trainer.versions.manifest import ManifestFile, write_manifest
+from savo_trainer.lease_renewal import lease_held
+from savo_trainer.ports import FrozenLabels, IndexedSample, Lease, SampleIndex, VersionNumbers
+from savo_trainer.versions.manifest import PAGE, ManifestFile, write_manifest
 
-__all__ = ["FrozenDataset", "check_splits", "freeze", "frozen_labels_path"]
+__all__ = ["PEOPLE", "DatasetFreeze", "FrozenDataset", "Origin", "check_splits", "frozen_labels_path"]
 
+PEOPLE = "people"
+"""Owner of the version numbers that people's freezes take."""
+
+RESTORE_CLASSES = "Restore samples/classes.json from a backup: it may only grow."
 COLLECT_FROM_MORE_PEOPLE = (
     "Collect samples from more people: all photos of a person go to one split (70/20/10), "
     "and anonymous photos to train."
 )
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -41,20 +66,140 @@ class FrozenDataset:
     manifest: ManifestFile
 
 
-async def freeze(
-    run_id: str, samples: AsyncIterable[IndexedSample], store: ObjectStore, numbers: VersionNumbers, folder: Path
-) -> FrozenDataset:
-    """Write the manifest of the run's data set version, once. `samples` are ordered by sha256.
+@dataclass(frozen=True)
+class Origin:
+    """Who freezes a version, and why."""
 
-    `folder` keeps the label files, so that `download_dataset` does not fetch them again.
-    Raises `RunImpossibleError` without training or holdout samples.
-    """
-    manifest = await _write_manifest(samples, store, folder)
-    content, version = await asyncio.to_thread(manifest.path.read_bytes), await numbers.dataset_version(run_id)
-    while not await _write_once(manifest_key(version), content, store):
-        # The bucket has a version that this database does not know: take the next number.
-        version = await numbers.dataset_version(run_id, above=int(version.removeprefix("ds-")))
-    return FrozenDataset(version, manifest)
+    run_id: str | None = None
+    """The training run; None: a person."""
+    by: str | None = None
+    reason: str = ""
+
+
+@dataclass
+class _Counts:
+    """What the manifest has, counted while it is written."""
+
+    samples: Counter[Split] = field(default_factory=Counter)
+    class_ids: Counter[int] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True)
+class DatasetFreeze:
+    """Freezes data set versions, one at a time in all processes."""
+
+    samples: SampleIndex
+    labels: FrozenLabels
+    numbers: VersionNumbers
+    store: ObjectStore
+    lease: Lease
+    clock: Callable[[], datetime]
+
+    async def __call__(self, dataset: str, origin: Origin, folder: Path) -> FrozenDataset:
+        """Write a version of all samples, or return the origin's newest version where it has the same samples.
+
+        `folder` keeps the label files, so that `download_dataset` does not fetch them again.
+        Raises `RunImpossibleError` without training or holdout samples, and `LeaseLostError`.
+        """
+        async with lease_held(self.lease):
+            counts = _Counts()
+            manifest = await self._write_manifest(dataset, folder, counts)
+            check_splits(counts.samples)
+            classes = await _class_list(self.store)
+            version = await self._claim(await self._description(manifest, counts, classes, origin))
+            await self.store.put_if_absent(dataset_classes_key(version), classes, media_type="application/json")
+            await self.store.upload(manifest_key(version), manifest.path, media_type="application/jsonl")
+        return FrozenDataset(version, manifest)
+
+    async def _write_manifest(self, dataset: str, folder: Path, counts: _Counts) -> ManifestFile:
+        """Fetch each label file once, store it by content and list it. Leaves out samples that are erased meanwhile."""
+        await asyncio.to_thread(frozen_labels_path("", folder).parent.mkdir, parents=True, exist_ok=True)
+        found = map_limited(self.samples.in_dataset(dataset), lambda sample: self._fetch(sample, folder))
+        async with aclosing(found):
+            stored = map_limited(self._recorded(found), lambda line: self._store_labels(line, folder))
+            async with aclosing(stored):
+                return await write_manifest(folder / "manifest.jsonl", self._counted(stored, counts))
+
+    async def _fetch(self, sample: IndexedSample, folder: Path) -> ManifestLine | None:
+        try:
+            labels = await self.store.get(sample.labels_key)
+        except ObjectNotFoundError:
+            return None
+        labels_sha256 = hashlib.sha256(labels).hexdigest()
+        await asyncio.to_thread(frozen_labels_path(sample.sha256, folder).write_bytes, labels)
+        return ManifestLine(
+            sha256=sample.sha256,
+            split=sample.split,
+            subject=sample.subject,
+            image_key=sample.image_key,
+            labels_key=frozen_labels_key(labels_sha256),
+            labels_sha256=labels_sha256,
+            revision=sample.revision,
+        )
+
+    async def _recorded(self, lines: AsyncIterable[ManifestLine | None]) -> AsyncIterator[ManifestLine]:
+        """The lines, after their label files are recorded, so that an erasure from now on deletes these files."""
+        async for page in _pages(lines):
+            present = [line for line in page if line is not None]
+            await self.labels.add([(line.labels_sha256, line.sha256) for line in present])
+            for line in present:
+                yield line
+
+    async def _store_labels(self, line: ManifestLine, folder: Path) -> tuple[ManifestLine, Counter[int]]:
+        labels = await asyncio.to_thread(frozen_labels_path(line.sha256, folder).read_bytes)
+        await self.store.put_if_absent(line.labels_key, labels, media_type="text/plain")
+        try:
+            return line, count_classes(labels.decode())
+        except ValueError:
+            return line, Counter()  # the download leaves the sample out
+
+    async def _counted(
+        self, stored: AsyncIterable[tuple[ManifestLine, Counter[int]]], counts: _Counts
+    ) -> AsyncIterator[ManifestLine]:
+        """The lines of samples that were not erased before their label files were stored."""
+        async for page in _pages(stored):
+            erased = await self.samples.erased([line.sha256 for line, _ in page])
+            await self.labels.release([(line.labels_sha256, line.sha256) for line, _ in page if line.sha256 in erased])
+            for line, class_ids in page:
+                if line.sha256 not in erased:
+                    counts.samples[line.split] += 1
+                    counts.class_ids.update(class_ids)
+                    yield line
+
+    async def _description(
+        self, manifest: ManifestFile, counts: _Counts, classes: bytes, origin: Origin
+    ) -> DatasetVersion:
+        """The version's description without its number."""
+        return DatasetVersion(
+            version="",
+            manifest_sha256=await asyncio.to_thread(file_sha256, manifest.path),
+            samples={split.value: counts.samples[split] for split in Split},
+            boxes=_boxes_by_label(counts.class_ids, ClassList.model_validate_json(classes)),
+            frozen_at=self.clock(),
+            run_id=origin.run_id,
+            by=origin.by,
+            reason=origin.reason,
+        )
+
+    async def _claim(self, description: DatasetVersion) -> str:
+        """The number that this freeze may write: a new one, or one that it claimed for the same manifest before."""
+        owner = description.run_id or PEOPLE
+        version = await self.numbers.dataset_version(owner)
+        while not await self._is_claimed(version, description):
+            # The bucket has other samples, or a version that this database does not know: take the next number.
+            version = await self.numbers.dataset_version(owner, above=int(version.removeprefix("ds-")))
+        return version
+
+    async def _is_claimed(self, version: str, description: DatasetVersion) -> bool:
+        key, named = dataset_version_key(version), description.model_copy(update={"version": version})
+        try:
+            claimed = DatasetVersion.model_validate_json(await self.store.get(key))
+        except ObjectNotFoundError:
+            if await self.store.head(manifest_key(version)):
+                return False  # frozen by an earlier release
+            content = named.model_dump_json(indent=1).encode()
+            return await self.store.put_if_absent(key, content, media_type="application/json")
+        return claimed.removed_at is None and claimed.manifest_sha256 == description.manifest_sha256
 
 
 def frozen_labels_path(sha256: str, folder: Path) -> Path:
@@ -70,40 +215,32 @@ def check_splits(counts: Mapping[Split, int]) -> None:
             raise RunImpossibleError(f"there is no sample {purpose} ({sizes})", (COLLECT_FROM_MORE_PEOPLE,))
 
 
-async def _write_manifest(samples: AsyncIterable[IndexedSample], store: ObjectStore, folder: Path) -> ManifestFile:
-    """Fetch each label file once. Samples that were erased meanwhile are left out."""
-    await asyncio.to_thread(frozen_labels_path("", folder).parent.mkdir, parents=True, exist_ok=True)
-    counts = Counter[Split]()
-    async with aclosing(map_limited(samples, lambda sample: _line(sample, store, folder))) as lines:
-        manifest = await write_manifest(folder / "manifest.jsonl", _counted(lines, counts))
-    check_splits(counts)
-    return manifest
+def _boxes_by_label(class_ids: Mapping[int, int], classes: ClassList) -> dict[str, int]:
+    """Merged classes count for their targets. An id that the class list does not have is left out."""
+    labels, boxes = classes.names(), Counter[str]()
+    for class_id, count in class_ids.items():
+        try:
+            boxes[labels[resolve(class_id, classes)]] += count
+        except DatasetError:
+            continue  # the download refuses the version
+    return dict(boxes.most_common())
 
 
-async def _counted(lines: AsyncIterable[ManifestLine | None], counts: Counter[Split]) -> AsyncIterator[ManifestLine]:
-    async for line in lines:
-        if line is not None:
-            counts[line.split] += 1
-            yield line
-
-
-async def _line(sample: IndexedSample, store: ObjectStore, folder: Path) -> ManifestLine | None:
+async def _class_list(store: ObjectStore) -> bytes:
     try:
-        labels = await store.get(sample.labels_key)
+        return await store.get(CLASSES_KEY)
     except ObjectNotFoundError:
-        return None
-    await asyncio.to_thread(frozen_labels_path(sample.sha256, folder).write_bytes, labels)
-    return ManifestLine(
-        sha256=sample.sha256,
-        split=sample.split,
-        subject=sample.subject,
-        image_key=sample.image_key,
-        labels_key=sample.labels_key,
-        labels_sha256=hashlib.sha256(labels).hexdigest(),
-        revision=sample.revision,
-    )
+        raise RunImpossibleError(
+            f"{CLASSES_KEY} is missing: class ids in label files have no names", (RESTORE_CLASSES,)
+        ) from None
 
 
-async def _write_once(key: str, manifest: bytes, store: ObjectStore) -> bool:
-    """Whether the object has exactly these bytes: written by this call, or by the same run before a crash."""
-    return await store.put_if_absent(key, manifest, media_type="application/jsonl") or await store.get(key) == manifest
+async def _pages(items: AsyncIterable[T]) -> AsyncIterator[list[T]]:
+    page: list[T] = []
+    async for item in items:
+        page.append(item)
+        if len(page) == PAGE:
+            yield page
+            page = []
+    if page:
+        yield page

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from savo_contracts.documents import ManifestLine
+from savo_contracts.documents import ClassList, ManifestLine
 from savo_contracts.samples import Split
 from savo_datasets.errors import DatasetError
 from savo_datasets.groups import SUBJECTS_FILE, Grouping, read_groups
@@ -17,11 +16,10 @@ from savo_datasets.yolo_folder import labelled_photos, photo_files, read_classes
 from savo_detection.evaluation.evaluator import Truth
 from savo_runtime.storage.port import ObjectStore
 from savo_trainer.training.dataset import download_photos, image_path, labels_path
-from savo_trainer.versions.manifest import fetch_manifest
+from savo_trainer.versions.catalogue import fetch_version, stored_versions, version_classes
 
 __all__ = ["ComparedPhoto", "PhotoSet", "newest_holdout", "photos_of"]
 
-_MANIFEST = re.compile(r"^datasets/(?P<version>ds-(?P<number>\d+))/manifest\.jsonl$")
 _DATA_FILES = ("dataset.yaml", "data.yaml")
 
 
@@ -71,14 +69,15 @@ async def newest_holdout(store: ObjectStore, folder: Path) -> PhotoSet:
 
     Raises `DatasetError`.
     """
-    versions = [found async for info in store.list("datasets/") if (found := _MANIFEST.match(info.key))]
+    versions = [version.name for version in await stored_versions(store) if version.is_complete]
     if not versions:
         raise DatasetError(
             "the object store has no frozen data set and so no holdout: give --data dataset.yaml, or a folder of photos"
         )
-    version = max(versions, key=lambda found: int(found["number"]))["version"]
-    manifest = await fetch_manifest(version, store, folder)
-    photos = await download_photos(manifest.of(Split.TEST), store, folder)
+    version = versions[-1]
+    manifest = await fetch_version(version, store, folder)
+    classes = ClassList.model_validate_json(await version_classes(version, store))
+    photos = await download_photos(manifest.of(Split.TEST), classes, store, folder)
     if not any(photos.counts.values()):
         raise DatasetError(
             f"the holdout of {version} has no photos any more: give --data dataset.yaml, or a folder of photos"
