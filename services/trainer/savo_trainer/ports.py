@@ -77,8 +77,11 @@ class FrozenLabels(Protocol):
     A pair is the sha256 of a label file and the sha256 of a photo that has it. Two photos may have equal label files.
     """
 
-    async def add(self, pairs: Sequence[tuple[str, str]]) -> None:
-        """Record the pairs. Call it before the files are written, so that an erasure finds them."""
+    async def add(self, pairs: Sequence[tuple[str, str]]) -> set[str]:
+        """Record the pairs. Call it before the files are written, so that an erasure finds them.
+
+        Returns the label files that were recorded before: they exist, unless a freeze was interrupted.
+        """
         ...
 
     async def release(self, pairs: Sequence[tuple[str, str]]) -> None:

@@ -72,7 +72,8 @@ class ListedSamples:
 class UncountedLabels:
     """Label files that no other sample can have."""
 
-    async def add(self, pairs: Sequence[tuple[str, str]]) -> None: ...
+    async def add(self, pairs: Sequence[tuple[str, str]]) -> set[str]:
+        return set()
 
     async def release(self, pairs: Sequence[tuple[str, str]]) -> None: ...
 

@@ -36,13 +36,17 @@ class DatabaseFrozenLabels:
     database: Database
     store: ObjectStore
 
-    async def add(self, pairs: Sequence[Pair]) -> None:
-        dialect = sqlite if self.database.is_sqlite else postgresql
+    async def add(self, pairs: Sequence[Pair]) -> set[str]:
+        dialect, row, known = sqlite if self.database.is_sqlite else postgresql, FrozenLabelsRow, set[str]()
         values = [{"labels_sha256": labels, "sha256": sha256} for labels, sha256 in pairs]
         async with self._locked() as session:
             for start in range(0, len(values), _PAIRS):
+                labels = {labels for labels, _ in pairs[start : start + _PAIRS]}
+                known |= set(await session.scalars(select(row.labels_sha256).where(row.labels_sha256.in_(labels))))
+            for start in range(0, len(values), _PAIRS):
                 insert = dialect.insert(FrozenLabelsRow).values(values[start : start + _PAIRS])
                 await session.execute(insert.on_conflict_do_nothing())
+        return known
 
     async def release(self, pairs: Sequence[Pair]) -> None:
         for start in range(0, len(pairs), _PAIRS):

@@ -116,7 +116,7 @@ class DatasetFreeze:
         await asyncio.to_thread(frozen_labels_path("", folder).parent.mkdir, parents=True, exist_ok=True)
         found = map_limited(self.samples.in_dataset(dataset), lambda sample: self._fetch(sample, folder))
         async with aclosing(found):
-            stored = map_limited(self._recorded(found), lambda line: self._store_labels(line, folder))
+            stored = map_limited(self._recorded(found), lambda row: self._store_labels(*row, folder))
             async with aclosing(stored):
                 return await write_manifest(folder / "manifest.jsonl", self._counted(stored, counts))
 
@@ -137,17 +137,18 @@ class DatasetFreeze:
             revision=sample.revision,
         )
 
-    async def _recorded(self, lines: AsyncIterable[ManifestLine | None]) -> AsyncIterator[ManifestLine]:
-        """The lines, after their label files are recorded, so that an erasure from now on deletes these files."""
+    async def _recorded(self, lines: AsyncIterable[ManifestLine | None]) -> AsyncIterator[tuple[ManifestLine, bool]]:
+        """The lines, and whether their label files were recorded before. From now on an erasure deletes these files."""
         async for page in _pages(lines):
             present = [line for line in page if line is not None]
-            await self.labels.add([(line.labels_sha256, line.sha256) for line in present])
+            known = await self.labels.add([(line.labels_sha256, line.sha256) for line in present])
             for line in present:
-                yield line
+                yield line, line.labels_sha256 in known
 
-    async def _store_labels(self, line: ManifestLine, folder: Path) -> tuple[ManifestLine, Counter[int]]:
+    async def _store_labels(self, line: ManifestLine, known: bool, folder: Path) -> tuple[ManifestLine, Counter[int]]:
         labels = await asyncio.to_thread(frozen_labels_path(line.sha256, folder).read_bytes)
-        await self.store.put_if_absent(line.labels_key, labels, media_type="text/plain")
+        if not (known and await self.store.head(line.labels_key)):
+            await self.store.put_if_absent(line.labels_key, labels, media_type="text/plain")
         try:
             return line, count_classes(labels.decode())
         except ValueError:

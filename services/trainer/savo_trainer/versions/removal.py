@@ -71,8 +71,9 @@ class DatasetRemoval:
             return None
 
     async def _mark_removed(self, version: StoredVersion, manifest: ManifestFile | None) -> None:
-        described = version.description
-        description = described or await asyncio.to_thread(self._description, version.name, manifest)
+        description = version.description
+        if description is None:
+            description = await asyncio.to_thread(self._description, version.name, manifest)
         marked = description.model_copy(update={"removed_at": description.removed_at or self.clock()})
         content = marked.model_dump_json(indent=1).encode()
         await self.store.put(dataset_version_key(version.name), content, media_type="application/json")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from rich.table import Table
 
-from savo_runtime.command_line.output import reported_errors
+from savo_runtime.command_line.output import reported_errors, table_console
 from savo_trainer.command_line.dataset.freeze import version_json
 from savo_trainer.command_line.object_store import run_on_store
 from savo_trainer.command_line.options import AsJson
-from savo_trainer.command_line.terminal import out, print_json, print_line
+from savo_trainer.command_line.terminal import print_json, print_line
 from savo_trainer.versions.catalogue import StoredVersion, stored_versions
 
 __all__ = ["list_versions"]
@@ -27,7 +27,7 @@ def list_versions(as_json: AsJson = False) -> None:
     table = Table("version", "frozen", "train", "val", "test", "boxes", "by", "models", "reason")
     for version in versions:
         table.add_row(*_row(version))
-    out.print(table)
+    table_console().print(table)
 
 
 def _row(version: StoredVersion) -> tuple[str, ...]:
