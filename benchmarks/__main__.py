@@ -37,6 +37,7 @@ BENCHMARKS = {
         Benchmark("serving", "served scans; peers: LitServe and BentoML (--long: with every engine)"),
         Benchmark("telemetry_overhead", "a scan with metrics, logs and traces; peer: the same without", long=True),
         Benchmark("hot_swaps", "pause of model swaps under load", long=True),
+        Benchmark("label_audit", "injected label errors in the top tenth of an audit; peer: a random order", long=True),
         Benchmark("vision_memory", "memory of a vision replica over thousands of scans", long=True),
     )
 }
