@@ -5,10 +5,11 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import ClassVar
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from savo_contracts.envelope import Event, ImageRef, Moment, ScanId, Sha256, Subject
 from savo_contracts.open_values import OpenValue
+from savo_contracts.scans import Detection
 
 
 class Split(StrEnum):
@@ -87,3 +88,38 @@ class SampleErased(Event):
     dataset_versions: tuple[str, ...] = Field(default=(), description="Frozen data set versions with the sample.")
     model_versions: tuple[str, ...] = Field(default=(), description="Models trained on these versions.")
     erased_at: Moment
+
+
+class BoxesProposed(Event):
+    """The champion detected boxes in a photo that waits for them: its user confirmed items without a box."""
+
+    type: ClassVar[str] = "savo.boxes.proposed.v1"
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "scan_id": "7f0c2a4be1d94c53a6f1b8c90d3e5f27",
+                    "subject": "k3v9q2m8x1",
+                    "model_version": "v3",
+                    "items": [
+                        {
+                            "label": "egg",
+                            "name": "egg",
+                            "confidence": 0.72,
+                            "bbox": {"x": 0.31, "y": 0.4, "width": 0.1, "height": 0.12},
+                            "quantity_estimate": 1.0,
+                            "storage_hint": "fridge",
+                            "alternatives": [],
+                        }
+                    ],
+                    "proposed_at": "2026-03-02T08:30:27Z",
+                }
+            ]
+        }
+    )
+
+    scan_id: ScanId
+    subject: Subject
+    model_version: str = Field(min_length=1, max_length=120, description="The champion that detected them.")
+    items: tuple[Detection, ...] = Field(description="All boxes that it would serve, for an engineer to choose from.")
+    proposed_at: Moment

@@ -15,7 +15,7 @@ from savo_contracts.envelope import E, Event
 from savo_contracts.models import ModelRefused, ModelRegistered
 from savo_contracts.recipes import RecipesRequested, RecipesSuggested
 from savo_contracts.rollout import RolloutChanged
-from savo_contracts.samples import SampleErased, SampleRejected, SampleStored
+from savo_contracts.samples import BoxesProposed, SampleErased, SampleRejected, SampleStored
 from savo_contracts.scans import ScanCompleted, ScanConfirmed, ScanErased, ScanFailed, ScanRequested
 from savo_contracts.training import TrainingFinished, TrainingThresholdReached
 from savo_contracts.users import ConsentChanged, SubjectErased
@@ -93,10 +93,12 @@ SCANS_ERASED    = _topic("scans.erased", ScanErased, "scan_id", "gateway", "visi
 
 SAMPLES_STORED   = _topic("samples.stored", SampleStored, "sha256", "collector", "gateway trainer",
                           partitions=12, retention=FOREVER, trace_label="sampled")
-SAMPLES_REJECTED = _topic("samples.rejected", SampleRejected, "sha256", "collector", "gateway",
+SAMPLES_REJECTED = _topic("samples.rejected", SampleRejected, "sha256", "collector", "gateway vision",
                           partitions=12, retention=FOREVER, trace_label="refused as a sample")
 SAMPLES_ERASED   = _topic("samples.erased", SampleErased, "sha256", "collector", "gateway trainer",
                           partitions=12, retention=FOREVER, trace_label="sample erased")
+BOXES_PROPOSED   = _topic("boxes.proposed", BoxesProposed, "scan_id", "vision", "gateway",
+                          partitions=12, trace_label="boxes proposed")
 
 TRAINING_THRESHOLD_REACHED = _topic("training.threshold-reached", TrainingThresholdReached, "dataset",
                                     "collector", "trainer", partitions=1, retention=FOREVER)

@@ -148,7 +148,7 @@ class Components:
 def _subscriptions(components: Components) -> list[Subscription]:
     """All subscriptions; those of scans' events also record each position."""
     projections = QueueingProjections(components.figures, components.reviews)
-    table = handlers.subscriptions(components.finish, projections, components.audit_log)
+    table = handlers.subscriptions(components.finish, projections, components.audit_log, components.reviews)
     return [components.positions.wrap(entry) if entry.topic.trace_label else entry for entry in table]
 
 

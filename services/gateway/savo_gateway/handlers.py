@@ -13,10 +13,11 @@ from savo_contracts.audit import AuditRecorded
 from savo_contracts.models import ModelRegistered
 from savo_contracts.recipes import RecipesSuggested
 from savo_contracts.rollout import RolloutChanged
-from savo_contracts.samples import SampleErased, SampleRejected, SampleStored
+from savo_contracts.samples import BoxesProposed, SampleErased, SampleRejected, SampleStored
 from savo_contracts.scans import ScanCompleted, ScanFailed
 from savo_contracts.topics import (
     AUDIT_RECORDED,
+    BOXES_PROPOSED,
     MODELS_REGISTERED,
     RECIPES_SUGGESTED,
     ROLLOUT_CHANGED,
@@ -29,7 +30,7 @@ from savo_contracts.topics import (
     TRAINING_FINISHED,
 )
 from savo_contracts.training import TrainingFinished
-from savo_gateway.ports import AuditLog, Projections
+from savo_gateway.ports import AuditLog, Projections, Reviews
 from savo_gateway.rollout_mirror import RolloutMirror
 from savo_gateway.scans.completion import FinishScans
 from savo_runtime.messaging.consuming.subscriptions import (
@@ -72,6 +73,11 @@ async def on_sample_erased(erased: SampleErased, projections: Projections) -> No
     await projections.sample_erased(erased)
 
 
+@consumes(BOXES_PROPOSED)
+async def on_boxes_proposed(proposed: BoxesProposed, reviews: Reviews) -> None:
+    await reviews.propose(proposed)
+
+
 @consumes(TRAINING_FINISHED)
 async def on_training_finished(finished: TrainingFinished, projections: Projections) -> None:
     await projections.training_finished(finished)
@@ -98,11 +104,14 @@ async def on_rollout_changed(changed: RolloutChanged, mirror: RolloutMirror) -> 
     mirror.apply(changed)
 
 
-def subscriptions(finish: FinishScans, projections: Projections, audit_log: AuditLog) -> list[Subscription]:
+def subscriptions(
+    finish: FinishScans, projections: Projections, audit_log: AuditLog, reviews: Reviews
+) -> list[Subscription]:
     """The routing table."""
     return [
         bind(on_scan_completed, finish=finish),
         bind(on_scan_failed, finish=finish),
+        bind(on_boxes_proposed, reviews=reviews),
         *projected(projections, audit_log),
     ]
 

@@ -12,7 +12,7 @@ from jwt import PyJWK
 from savo_contracts.audit import AuditRecorded
 from savo_contracts.models import ModelRegistered
 from savo_contracts.recipes import RecipesSuggested
-from savo_contracts.samples import SampleErased, SampleRejected, SampleStored
+from savo_contracts.samples import BoxesProposed, SampleErased, SampleRejected, SampleStored
 from savo_contracts.scans import ScanCompleted, ScanFailed, StorageLocation
 from savo_contracts.training import TrainingFinished
 from savo_gateway.access.records import ApiKey, Person
@@ -232,6 +232,10 @@ class Reviews(Protocol):
 
         Raises `ReviewNotFoundError`, `ReviewDecidedError`, `ReviewOutdatedError`, `DecisionNotAllowedError`.
         """
+        ...
+
+    async def propose(self, proposed: BoxesProposed) -> None:
+        """Keep the newest proposal for a photo. An older one changes nothing."""
         ...
 
     async def agreements(self, *, subjects: Collection[str] | None = None, limit: int = 100) -> Sequence[Agreement]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from savo_contracts.samples import RejectionReason, SampleErased, SampleRejected, SampleStored, Split
+from savo_contracts.samples import BoxesProposed, RejectionReason, SampleErased, SampleRejected, SampleStored, Split
 from savo_contracts.scans import BoxSource, Detection, ScanConfirmed, ScanRequested
 from savo_gateway.access.api_keys import create_key
 from savo_gateway.access.records import Scope
@@ -134,6 +134,31 @@ async def test_accepted_labels_are_the_users_and_a_rejected_photo_has_none(gatew
         ("apple", "renamed", BoxSource.ENGINEER)
     ]
     assert (refused.items, refused.nothing_missing) == ((), False)
+
+
+async def test_items_without_a_box_take_the_boxes_that_the_champion_proposes(gateway: GatewayHarness) -> None:
+    added = [{"label": "egg", "action": "added"}, {"label": "milk", "action": "added"}]
+    scan = await confirmed_scan(gateway, {"label": "tomato", "action": "kept"}, *added)
+    await gateway.deliver(rejected(gateway, scan, RejectionReason.NEEDS_BOXES))
+    one_egg = BoxesProposed(
+        scan_id=scan.scan_id,
+        subject=scan.subject,
+        model_version="v3",
+        items=(tomato(0.6, "egg"), tomato(0.3, "milk"), tomato(0.4, "pear")),
+        proposed_at=gateway.clock(),
+    )
+    await gateway.deliver(one_egg.model_copy(update={"items": one_egg.items[:1]}))
+    assert (await queue(gateway))["queue"][0]["allowed"] == ["correct", "reject"], "the milk has no box"
+    await gateway.deliver(one_egg)
+    (entry,) = (await queue(gateway))["queue"]
+    assert (entry["allowed"], entry["proposal"]["model_version"]) == (["accept", "correct", "reject"], "v3")
+    assert (await decide(gateway, scan, decision="accept")).status_code == 200
+    event = (await gateway.published(ScanConfirmed))[-1]
+    assert [(item.label, item.bbox and item.bbox.x, item.box_source) for item in event.items] == [
+        ("tomato", 0.1, BoxSource.ENGINEER),
+        ("egg", 0.6, BoxSource.ENGINEER),
+        ("milk", 0.3, BoxSource.ENGINEER),
+    ]
 
 
 async def test_a_repeated_decision_changes_nothing_and_another_one_is_refused(gateway: GatewayHarness) -> None:

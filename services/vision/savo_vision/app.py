@@ -24,6 +24,7 @@ from savo_vision.adapters.photos import StoredPhotos
 from savo_vision.adapters.projection import PROJECTION
 from savo_vision.adapters.results import StoredResults
 from savo_vision.adapters.sandbox_provider import SandboxProvider
+from savo_vision.box_proposals import ProposeBoxes
 from savo_vision.budget import Budget
 from savo_vision.comparisons import ComparisonPolicy, Comparisons
 from savo_vision.costs import TYPICAL_CALL, CostPolicy
@@ -53,6 +54,7 @@ def build(settings: VisionSettings, runtime: Runtime) -> Service:
     threads = ThreadPoolExecutor(usable_cpus(), thread_name_prefix="vision-engine")
     pipeline = build_pipeline(settings, runtime, routing_updates, results, threads)
     comparisons = pipeline.comparisons
+    propose = ProposeBoxes(results, pipeline.photos, pipeline.loaded_models, pipeline.detection_threads, runtime.clock)
     slots = {settings.vision_provider: PROVIDER_SLOTS, ServedBy.CUSTOM: CUSTOM_SLOTS}
 
     async def delete_expired_results() -> None:
@@ -63,7 +65,7 @@ def build(settings: VisionSettings, runtime: Runtime) -> Service:
 
     return Service(
         name="vision",
-        subscriptions=subscriptions(pipeline, results, Kinds(pipeline.first_detector, slots)),
+        subscriptions=subscriptions(pipeline, results, Kinds(pipeline.first_detector, slots), propose),
         snapshots=snapshots(routing_updates),
         workers=[
             Worker("models", routing_updates.run),

@@ -1,11 +1,14 @@
-"""Handlers of vision's topics: requested scans, rollout changes and erasures. The routing table is at the end."""
+"""Handlers of vision's topics. The routing table is at the end."""
 
 from __future__ import annotations
 
 from savo_contracts.rollout import RolloutChanged
+from savo_contracts.samples import BoxesProposed, SampleRejected
 from savo_contracts.scans import ScanCompleted, ScanErased, ScanFailed, ScanRequested
 from savo_contracts.topics import (
+    BOXES_PROPOSED,
     ROLLOUT_CHANGED,
+    SAMPLES_REJECTED,
     SCANS_COMPLETED,
     SCANS_ERASED,
     SCANS_FAILED,
@@ -22,11 +25,19 @@ from savo_runtime.messaging.consuming.subscriptions import (
     publishes,
     read_snapshot,
 )
+from savo_vision.box_proposals import ProposeBoxes
 from savo_vision.ports import Results
 from savo_vision.routing_updates import RoutingUpdates
 from savo_vision.scan_pipeline import ScanPipeline
 
-__all__ = ["on_scan_erased", "on_scan_requested", "on_subject_erased", "snapshots", "subscriptions"]
+__all__ = [
+    "on_sample_rejected",
+    "on_scan_erased",
+    "on_scan_requested",
+    "on_subject_erased",
+    "snapshots",
+    "subscriptions",
+]
 
 
 @consumes(SCANS_REQUESTED)
@@ -47,17 +58,24 @@ async def on_subject_erased(erased: SubjectErased, results: Results) -> None:
     await results.erase_subject(erased.subject, erased.erased_at)
 
 
+@consumes(SAMPLES_REJECTED)
+@publishes(BOXES_PROPOSED)
+async def on_sample_rejected(rejected: SampleRejected, propose: ProposeBoxes) -> BoxesProposed | None:
+    return await propose(rejected)
+
+
 @consumes(ROLLOUT_CHANGED)
 async def on_rollout_changed(changed: RolloutChanged, routing_updates: RoutingUpdates) -> None:
     routing_updates.receive(changed)
 
 
-def subscriptions(pipeline: ScanPipeline, results: Results, kinds: Kinds) -> list[Subscription]:
+def subscriptions(pipeline: ScanPipeline, results: Results, kinds: Kinds, propose: ProposeBoxes) -> list[Subscription]:
     """The routing table. `kinds` groups scans by the detector that they ask first."""
     return [
         bind(on_scan_requested, kinds=kinds, pipeline=pipeline),
         bind(on_scan_erased, results=results),
         bind(on_subject_erased, results=results),
+        bind(on_sample_rejected, propose=propose),
     ]
 
 

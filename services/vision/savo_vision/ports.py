@@ -75,6 +75,10 @@ class Results(Protocol):
 
     async def status(self, requested: ScanRequested) -> ScanStatus: ...
 
+    async def finished(self, scan_id: str) -> Finished | None:
+        """The scan's result; None when it is unknown, was erased or is older than the retention."""
+        ...
+
     async def save(
         self, finished: Finished, spent: Sequence[tuple[str, float]] = (), raw: RawAnswer | None = None
     ) -> Finished | None:

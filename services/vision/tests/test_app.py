@@ -13,7 +13,9 @@ import pytest
 
 from savo_contracts.documents import Alias, GoldenBox, GoldenPicture, ModelReport, alias_key, model_key
 from savo_contracts.topics import (
+    BOXES_PROPOSED,
     ROLLOUT_CHANGED,
+    SAMPLES_REJECTED,
     SCANS_COMPLETED,
     SCANS_ERASED,
     SCANS_FAILED,
@@ -122,11 +124,12 @@ async def test_the_service_reads_and_publishes_the_topics_of_the_registry(
     monkeypatch.setenv(provider_named(provider).key_variable, "k")
     async with memory_runtime("vision", migrations="savo_vision.migrations") as runtime:
         service = build(load_settings(VisionSettings), runtime)
-        scans, *erasures = service.subscriptions
+        scans, *erasures, rejections = service.subscriptions
         assert (scans.topic, scans.publishes) == (SCANS_REQUESTED, (SCANS_COMPLETED, SCANS_FAILED))
         assert scans.kinds
         assert scans.kinds.slots == {provider: PROVIDER_SLOTS, "custom": CUSTOM_SLOTS}
         assert [subscription.topic for subscription in erasures] == [SCANS_ERASED, SUBJECTS_ERASED]
+        assert (rejections.topic, rejections.publishes) == (SAMPLES_REJECTED, (BOXES_PROPOSED,))
         assert [snapshot.topic for snapshot in service.snapshots] == [ROLLOUT_CHANGED]
         for stop in service.on_stop:
             await stop()

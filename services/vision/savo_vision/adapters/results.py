@@ -33,6 +33,11 @@ class StoredResults:
         async with self.database.session(read_only=True) as session:
             return await _status(session, requested.scan_id, requested.subject)
 
+    async def finished(self, scan_id: str) -> Finished | None:
+        async with self.database.session(read_only=True) as session:
+            row = await session.get(ResultRow, scan_id)
+            return _EVENTS[row.event_type].model_validate_json(row.event) if row else None
+
     async def save(
         self, finished: Finished, spent: Sequence[tuple[str, float]] = (), raw: RawAnswer | None = None
     ) -> Finished | None:

@@ -12,7 +12,7 @@ from sqlalchemy import delete, func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from savo_contracts.envelope import named_id
-from savo_contracts.samples import PENDING_REASONS, SampleErased, SampleRejected, SampleStored
+from savo_contracts.samples import PENDING_REASONS, BoxesProposed, SampleErased, SampleRejected, SampleStored
 from savo_contracts.scans import Detection
 from savo_gateway.adapters.consent_store import consent_of_subject
 from savo_gateway.adapters.rows import locked_scan, next_revision, revisions_of, to_scan
@@ -65,6 +65,18 @@ class SqlReviews:
         async with self.database.session() as session:
             gone = delete(ReviewQueueRow).where(ReviewQueueRow.scan_id == erased.scan_id)
             await session.execute(gone.where(ReviewQueueRow.queued_at <= erased.erased_at))
+
+    async def propose(self, proposed: BoxesProposed) -> None:
+        values = {
+            "subject": proposed.subject,
+            "model_version": proposed.model_version,
+            "items": [item.model_dump(mode="json") for item in proposed.items],
+            "proposed_at": proposed.proposed_at,
+        }
+        async with self.database.session() as session:
+            known = await session.get(ProposalRow, proposed.scan_id)
+            if known is None or known.proposed_at <= proposed.proposed_at:
+                await upsert(session, ProposalRow, {"scan_id": proposed.scan_id, **values}, ["scan_id"])
 
     async def queue(self, *, after: tuple[float, str] | None, limit: int) -> Sequence[QueueEntry]:
         query = select(ReviewQueueRow).order_by(ReviewQueueRow.doubt.desc(), ReviewQueueRow.scan_id.desc()).limit(limit)
