@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -152,7 +153,7 @@ async def test_metadata_stays_outside_and_what_cannot_be_used_is_named(product: 
 async def test_the_form_of_the_app_is_imported_without_its_user_ids(product: Product, tmp_path: Path) -> None:
     photo = write_photo(tmp_path / "plain", "photo", "", 5).read_bytes()
     box = {"x": 32, "y": 24, "width": 64, "height": 48}
-    items = [{"class": "Oat Milk", "bbox": box}, {"class": "eggs", "bbox": None}]
+    items: list[dict[str, Any]] = [{"class": "Oat Milk", "bbox": box}, {"class": "eggs", "bbox": None}]
     store_photo(tmp_path / "app", photo, app_label(photo, (320, 240), items, user="user-4711"))
     report = await product.run_import(tmp_path / "app")
     assert report.photos == {"new": 1}
