@@ -35,6 +35,7 @@ BENCHMARKS = {
         Benchmark("photo_to_boxes", "photos per second; peers: ultralytics and a plain loop"),
         Benchmark("added_latency", "time that a scan adds to its detection"),
         Benchmark("serving", "served scans; peers: LitServe and BentoML (--long: with every engine)"),
+        Benchmark("export_samples", "200 MB of samples to an archive (--long: 2 GB); peer: tar -cf"),
         Benchmark("telemetry_overhead", "a scan with metrics, logs and traces; peer: the same without", long=True),
         Benchmark("hot_swaps", "pause of model swaps under load", long=True),
         Benchmark("label_audit", "injected label errors in the top tenth of an audit; peer: a random order", long=True),

@@ -135,6 +135,7 @@ def test_filters_are_sent_and_the_summary_is_printed(
     assert done.exit_code == 0, done.stderr
     assert json.loads(done.stdout) | {"samples": 4, "boxes": 9, "archive_bytes": 7} == json.loads(done.stdout)
     assert sent == {
+        "format": ["yolo"],
         "class": ["egg", "milk"],
         "split": ["val"],
         "box_source": ["user"],

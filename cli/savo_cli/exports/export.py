@@ -13,6 +13,7 @@ from savo_cli.gateway import Gateway
 from savo_cli.options import AsJson, Key, Url
 from savo_contracts.documents import ExportSummary
 from savo_contracts.samples import Split
+from savo_datasets.exports.layouts import Format
 from savo_runtime.command_line.output import CommandError, print_json, reported_errors
 from savo_runtime.command_line.progress import progress_bar
 
@@ -26,6 +27,7 @@ def export(
     output: Annotated[
         Path, typer.Option("--output", metavar="FILE", help="The archive to write, such as training_data.tar.gz.")
     ],
+    form: Annotated[Format, typer.Option("--format", help="Format of the labels.")] = Format.YOLO,
     classes: Annotated[
         list[str] | None, typer.Option("--class", metavar="NAME", help="Samples with a box of this class; repeat it.")
     ] = None,
@@ -58,6 +60,7 @@ def export(
     """
     dates = {"since": since, "until": until}
     query = {"class": classes or [], "split": [each.value for each in splits or ()], "box_source": box_sources or []}
+    query |= {"format": [form.value]}
     query |= {name: [f"{moment.isoformat()}Z"] for name, moment in dates.items() if moment}
     with Gateway(url, key) as gateway, progress_bar("exporting, MB", shown=not as_json) as on_progress:
         summary = Download(gateway, query, output).run(on_progress)

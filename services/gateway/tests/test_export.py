@@ -28,6 +28,7 @@ from savo_contracts.envelope import ImageRef
 from savo_contracts.geometry import BoundingBox
 from savo_contracts.samples import SampleErased, SampleStored, Split
 from savo_datasets.exports.gzip_members import complete_part, last_member
+from savo_datasets.exports.layouts import Format
 from savo_datasets.exports.sample_export import SampleExport
 from savo_datasets.exports.selection import Selection
 from savo_gateway.access.records import Person
@@ -190,6 +191,35 @@ async def test_a_filter_selects_samples(gateway: GatewayHarness) -> None:
     answer = await gateway.http.get("/training/export", params={"class": "unicorn"})
     assert answer.status_code == 422
     assert "'unicorn' is no class; there are egg, eggplant, tomato" in answer.json()["detail"]
+
+
+async def test_each_format_holds_the_same_samples(gateway: GatewayHarness, tmp_path: Path) -> None:
+    for number, split in enumerate(Split):
+        await store_sample(gateway, number, split=split, class_id=number)
+    for form in Format:
+        (tmp_path / form).mkdir()
+        archive = tmp_path / f"{form.value}.tar.gz"
+        archive.write_bytes(await download(gateway, format=form.value))
+        files = unpacked(archive.read_bytes())
+        lines = manifest(files)
+        assert len(lines) == 3
+        for line in lines:
+            assert {line.image, line.labels} <= files.keys()
+            assert hashlib.sha256(files[line.labels]).hexdigest() == line.labels_sha256
+        assert json.loads(files["export.json"])["layout"] == form
+        if form is Format.COCO:
+            val = json.loads(files["annotations/instances_val.json"])
+            assert [row["file_name"] for row in val["images"]] == [
+                f"{line.sha256}.jpg" for line in lines if line.split == "val"
+            ]
+            assert [row["bbox"] for row in val["annotations"]] == [[40.0, 60.0, 120.0, 120.0]]
+        if form is Format.NDJSON:
+            rows = [json.loads(row) for row in files["data.ndjson"].splitlines()]
+            assert {f"images/{row['split']}/{row['file']}" for row in rows[1:]} == {line.image for line in lines}
+        if form is Format.VOC:
+            assert {name for name in files if name.startswith("ImageSets")} == {
+                f"ImageSets/Main/{split.value}.txt" for split in Split
+            }
 
 
 @pytest.mark.parametrize("settings_of_keys", [{"auth": "api_key"}])

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import IO, Self
+from typing import BinaryIO, Self
 
 import yaml
 
 from savo_contracts.documents import MANIFEST_FILE, ExportedSample
+from savo_datasets.exports.layouts import Format, FormatDocuments
 from savo_datasets.groups import SUBJECTS_FILE
 from savo_datasets.splits import SPLITS
 
@@ -26,61 +28,70 @@ class SpooledLines:
     """Lines of text in a temporary file."""
 
     count: int = 0
-    size: int = 0
-    """Bytes."""
-    _file: IO[bytes] = field(default_factory=tempfile.TemporaryFile)
+    file: BinaryIO = field(default_factory=tempfile.TemporaryFile)
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.file.seek(0, os.SEEK_END)
 
     def add(self, line: str) -> None:
-        encoded = line.encode() + b"\n"
-        self._file.write(encoded)
-        self.size += len(encoded)
+        self.file.write(line.encode() + b"\n")
         self.count += 1
 
     def batches(self, count: int) -> Iterator[list[bytes]]:
         """The lines, `count` at a time."""
-        self._file.seek(0)
-        while batch := [line for _, line in zip(range(count), self._file, strict=False)]:
+        self.file.seek(0)
+        while batch := [line for _, line in zip(range(count), self.file, strict=False)]:
             yield batch
 
     def chunks(self) -> Iterator[bytes]:
         """The content in pieces of at most 1 MiB."""
-        self._file.seek(0)
-        while chunk := self._file.read(_CHUNK):
+        self.file.seek(0)
+        while chunk := self.file.read(_CHUNK):
             yield chunk
 
     def close(self) -> None:
-        self._file.close()
+        self.file.close()
 
 
 class ArchiveDocuments:
-    """manifest.jsonl, the groups for `savo prepare` and `savo import`, and the splits for ultralytics."""
+    """manifest.jsonl, the groups for `savo prepare` and `savo import`, the splits for ultralytics, and the format's."""
 
-    def __init__(self) -> None:
+    def __init__(self, form: Format, classes: Sequence[str]) -> None:
         self._stack = ExitStack()
-        self.files = {name: self._spool() for name in (MANIFEST_FILE, SUBJECTS_FILE)}
-        self.files[SUBJECTS_FILE].add("name,group")
+        self._classes = classes
+        self._has_lists = form is not Format.VOC
+        self.files: dict[str, SpooledLines] = {}
+        self._of_format = FormatDocuments(form, classes, lambda path: self._spool(path).file)
+        self._spool(MANIFEST_FILE)
+        self._spool(SUBJECTS_FILE).add("name,group")
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._of_format.finish()
         self._stack.close()
 
     def add(self, sample: ExportedSample, line: str) -> None:
         """`line`: of the manifest, without its end."""
         self.files[MANIFEST_FILE].add(line)
         self.files[SUBJECTS_FILE].add(_csv_row(sample.sha256, sample.group))
-        name = f"{sample.split.value}.txt"
-        if name not in self.files:
-            self.files[name] = self._spool()
-        self.files[name].add(f"./{sample.image}")
+        self._of_format.add(sample)
+        if self._has_lists:
+            name = f"{sample.split.value}.txt"
+            (self.files.get(name) or self._spool(name)).add(f"./{sample.image}")
 
-    def present(self) -> list[str]:
-        """The splits with samples."""
-        return [split for split in SPLITS if f"{split}.txt" in self.files]
+    def finish(self) -> None:
+        """Complete the documents of the format, and the description for ultralytics."""
+        self._of_format.finish()
+        if self._has_lists:
+            present = [split for split in SPLITS if f"{split}.txt" in self.files]
+            self._spool("dataset.yaml").file.write(dataset_description(self._classes, present).encode())
 
-    def _spool(self) -> SpooledLines:
-        lines = SpooledLines()
+    def _spool(self, name: str) -> SpooledLines:
+        lines = self.files[name] = SpooledLines()
         self._stack.callback(lines.close)
         return lines
 

@@ -31,13 +31,15 @@ from savo_contracts.documents import (
     ClassList,
     ExportedSample,
     ExportSummary,
+    LabelledBox,
     SampleMeta,
     sample_image_key,
     sample_labels_key,
     sample_meta_key,
 )
-from savo_datasets.exports.archive_documents import ArchiveDocuments, SpooledLines, dataset_description
+from savo_datasets.exports.archive_documents import ArchiveDocuments, SpooledLines
 from savo_datasets.exports.gzip_members import CompressedMember, StoredMember
+from savo_datasets.exports.layouts import Format, image_path, label_file, labels_path
 from savo_datasets.exports.selection import DOCUMENTS, END, MemberName, Selection, labels_by_id
 from savo_datasets.exports.tar_entries import TAR_END, tar_header, tar_padding
 from savo_runtime.storage.class_list import read_class_list
@@ -57,6 +59,7 @@ _PHOTO_BYTES = 8 << 20
 """Assumed size before the first photo."""
 _SEND_BYTES = 256 << 10
 """Small photos are sent together."""
+_SHARED = sorted(SampleMeta.model_fields.keys() & ExportedSample.model_fields.keys() - {"boxes"})
 _SILENCE = 5.0
 """Seconds without a photo after which an empty block keeps the connection alive."""
 
@@ -224,7 +227,8 @@ class SampleExport:
         except ObjectNotFoundError:
             return None
         size = entry.bytes if image is None else len(image)
-        return _Loaded(_exported(meta, text, size, entry.consent_version, labels), text, image, checked_at)
+        sample, text = _exported(meta, text, size, entry.consent_version, labels, self.selection.form)
+        return _Loaded(sample, text, image, checked_at)
 
     async def _image(self, meta: SampleMeta) -> bytes | None:
         """The photo; None where the client has it from before the interruption."""
@@ -235,11 +239,11 @@ class SampleExport:
 
     async def _documents(self, progress: _Progress) -> AsyncIterator[bytes]:
         classes, _ = await read_class_list(self.store)
-        with ArchiveDocuments() as documents:
+        with ArchiveDocuments(self.selection.form, classes.names()) as documents:
             summary = await self._finish(progress, documents, classes)
             member = CompressedMember(str(progress.name.at(DOCUMENTS)))
             yield member.begin()
-            for name, text in _small_documents(classes, documents.present()):
+            for name, text in _class_documents(classes):
                 yield member.add(*_entry(name, text.encode(), summary.finished_at))
             for name, lines in documents.files.items():
                 yield member.add(tar_header(name, lines.size, summary.finished_at))
@@ -263,7 +267,9 @@ class SampleExport:
                     continue
                 documents.add(sample, line.decode().rstrip("\n"))
                 boxes, size = boxes + len(sample.boxes), size + sample.bytes
+        documents.finish()
         return ExportSummary(
+            layout=self.selection.form.value,
             filters=self.selection.filters(),
             samples=documents.files[MANIFEST_FILE].count,
             boxes=boxes,
@@ -276,28 +282,33 @@ class SampleExport:
 
 
 def _exported(
-    meta: SampleMeta, text: bytes, size: int, consent_version: str | None, labels: dict[int, str]
-) -> ExportedSample:
-    shared = meta.model_dump(exclude={"boxes", "subject", "scan_id", "perceptual_hash"})
-    boxes = tuple(box.model_copy(update={"label": labels.get(box.class_id, box.label)}) for box in meta.boxes)
-    return ExportedSample(
-        **shared,
-        image=sample_image_key(meta.sha256, meta.media_type).removeprefix("samples/"),
-        labels=sample_labels_key(meta.sha256).removeprefix("samples/"),
-        labels_sha256=hashlib.sha256(text).hexdigest(),
+    meta: SampleMeta, stored: bytes, size: int, consent_version: str | None, labels: dict[int, str], form: Format
+) -> tuple[ExportedSample, bytes]:
+    """The sample's line of the manifest, and its label file."""
+    # Without validation: each value comes from a valid `SampleMeta`.
+    sample = ExportedSample.model_construct(
+        **{name: getattr(meta, name) for name in _SHARED},
+        image=image_path(meta, form),
+        labels=labels_path(meta, form),
+        labels_sha256="",
         group=meta.subject,
-        boxes=boxes,
+        boxes=tuple(_named(box, labels) for box in meta.boxes),
         bytes=size,
         consent_version=consent_version,
     )
+    text = label_file(sample, stored, form)
+    return sample.model_copy(update={"labels_sha256": hashlib.sha256(text).hexdigest()}), text
+
+
+def _named(box: LabelledBox, labels: dict[int, str]) -> LabelledBox:
+    label = labels.get(box.class_id, box.label)
+    return box if label == box.label else box.model_copy(update={"label": label})
 
 
 def _entry(name: str, content: bytes, modified: datetime) -> tuple[bytes, bytes, bytes]:
     return tar_header(name, len(content), modified), content, tar_padding(len(content))
 
 
-def _small_documents(classes: ClassList, present: Sequence[str]) -> Iterator[tuple[str, str]]:
-    names = classes.names()
-    yield "classes.txt", "".join(f"{name}\n" for name in names)
+def _class_documents(classes: ClassList) -> Iterator[tuple[str, str]]:
+    yield "classes.txt", "".join(f"{name}\n" for name in classes.names())
     yield "classes.json", classes.model_dump_json(indent=1)
-    yield "dataset.yaml", dataset_description(names, present)

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Self
 
 from savo_contracts.documents import ClassList, SampleMeta
+from savo_datasets.formats.writing import Format
 
 __all__ = ["DOCUMENTS", "END", "MemberName", "Selection", "labels_by_id"]
 
@@ -23,7 +24,7 @@ _NAME = re.compile(rf"(\d{{8}}T\d{{6}}Z)-([0-9a-f]{{8}})-([0-9a-f]{{64}}|{DOCUME
 
 @dataclass(frozen=True)
 class Selection:
-    """Which samples are exported. An empty filter selects all.
+    """Which samples are exported, and in which format. An empty filter selects all.
 
     A sample needs one box that is both of the `labels` and from the `box_sources`; its label file is never changed.
     """
@@ -34,6 +35,7 @@ class Selection:
     since: datetime | None = None
     until: datetime | None = None
     """Samples first stored before it."""
+    form: Format = Format.YOLO
 
     def matches(self, meta: SampleMeta, labels: Mapping[int, str]) -> bool:
         """`labels`: see `labels_by_id`. The dates are the index's to apply."""
@@ -57,7 +59,7 @@ class Selection:
 
     def digest(self) -> str:
         """Eight hex digits that tell selections apart."""
-        return hashlib.sha256(json.dumps(self.filters(), sort_keys=True).encode()).hexdigest()[:8]
+        return hashlib.sha256(json.dumps([self.form.value, self.filters()], sort_keys=True).encode()).hexdigest()[:8]
 
 
 @dataclass(frozen=True)

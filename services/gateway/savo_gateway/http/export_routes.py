@@ -14,6 +14,7 @@ from pydantic import AwareDatetime
 
 from savo_contracts.ingredients import normalise
 from savo_contracts.samples import Split
+from savo_datasets.exports.layouts import Format
 from savo_datasets.exports.sample_export import SampleExport, SampleIndex
 from savo_datasets.exports.selection import MemberName, Selection, labels_by_id
 from savo_gateway.errors import InvalidRequestError
@@ -54,6 +55,7 @@ Exports = Annotated[ExportUseCases, provided(ExportUseCases)]
 async def export_samples(
     use: Exports,
     caller: OpsCaller,
+    form: Annotated[Format, Query(alias="format", description="Format of the labels.")] = Format.YOLO,
     labels: Annotated[
         list[str] | None, Query(alias="class", max_length=200, description="Samples with a box of this class; repeat.")
     ] = None,
@@ -79,6 +81,7 @@ async def export_samples(
         splits=frozenset(each.value for each in split or ()),
         since=since,
         until=until,
+        form=form,
     )
     resumed = _member_name(member, selection)
     export = SampleExport(use.store, use.samples, selection, use.clock, resumed)
@@ -122,5 +125,5 @@ def _member_name(name: str | None, selection: Selection) -> MemberName | None:
     except ValueError as error:
         raise InvalidRequestError("from", str(error)) from error
     if member.selection != selection.digest():
-        raise InvalidRequestError("from", "the member belongs to an export with other filters; send the same filters")
+        raise InvalidRequestError("from", "the member belongs to an export with other filters or another format")
     return member
