@@ -102,6 +102,17 @@ def test_versions_are_frozen_listed_compared_checked_out_and_removed(product: Fo
     assert (tmp_path / "out" / "dataset.yaml").exists()
     assert "is not empty" in run("checkout", "ds-000001", "--output", tmp_path / "out", code=1)
 
+    detections = tmp_path / "detections.jsonl"
+    detections.write_text(
+        "".join(
+            json.dumps({"photo": f"train/{Path(labels_key(number)).stem}.jpg", "boxes": []}) + "\n"
+            for number in range(3)
+        )
+    )
+    for _ in range(2):
+        audited = run_json("audit", "ds-000001", "--predictions", detections, "--output", tmp_path / "audit")
+        assert (audited["photos"], audited["boxes"], audited["without_detections"]) == (3, 3, 1)
+
     assert "ds-000002 is removed; 1 label files were of this version alone" in run("rm", "ds-000002")
     assert [entry["version"] for entry in run_json("list")["versions"]] == ["ds-000001"]
     assert "there is no data set version ds-000002" in run("rm", "ds-000002", code=1)

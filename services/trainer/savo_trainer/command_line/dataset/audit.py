@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,13 +16,16 @@ from savo_datasets.audit.ranking import LabelAudit, SuspectLabel, audit_labels
 from savo_datasets.audit.suspicions import Detected
 from savo_datasets.errors import DatasetError
 from savo_datasets.formats.samples import Sample
+from savo_datasets.groups import GROUPS_FILE
 from savo_datasets.reports.contact_sheet import write_contact_sheet
 from savo_runtime.command_line.output import CommandError, reported_errors
 from savo_runtime.settings import RuntimeSettings, load_settings
 from savo_trainer.command_line.dataset.fold_models import FoldTraining, detect_by_folds, train_folds
 from savo_trainer.command_line.dataset.sources import opened, selected
+from savo_trainer.command_line.object_store import run_on_store
 from savo_trainer.command_line.options import AsJson, ImageSize, check_image_size
-from savo_trainer.command_line.terminal import out, print_json, print_line
+from savo_trainer.command_line.terminal import err, out, print_json, print_line
+from savo_trainer.versions.checkout import checkout
 
 __all__ = ["audit"]
 
@@ -30,7 +35,8 @@ _PRINTED = 20
 @reported_errors()
 def audit(
     source: Annotated[
-        str, typer.Argument(metavar="DIR", help="Folder with a data set: YOLO, COCO, Pascal VOC or Label Studio.")
+        str,
+        typer.Argument(metavar="VERSION|DIR", help="Version, such as ds-000003, or a folder that `show` can read."),
     ],
     predictions: Annotated[
         list[Path] | None,
@@ -70,11 +76,11 @@ def audit(
     if predictions and model:
         raise typer.BadParameter("give --predictions or --model, not both")
     check_image_size(imgsz)
-    found = opened(source)
+    folder = output or load_settings(RuntimeSettings).data_dir / "label_audits" / Path(source).resolve().name
+    found = opened(str(_checked_out(source, folder / "photos")) if _is_version(source) else source)
     samples = list(selected(found, None, split))
     if not samples:
         raise DatasetError(f"{source} has no such photo", found.left_out.examples())
-    folder = output or load_settings(RuntimeSettings).data_dir / "label_audits" / Path(source).resolve().name
     if predictions:
         detections = read_predictions(predictions)
     else:
@@ -89,6 +95,21 @@ def audit(
         page = write_contact_sheet(folder, source, audited.photos_of(most), found.classes, _sentences(audited))
         summary["html"] = str(page)
     print_json(summary) if as_json else _print(summary, audited)
+
+
+def _is_version(source: str) -> bool:
+    return bool(re.fullmatch(r"ds-\d+", source)) and not Path(source).exists()
+
+
+def _checked_out(version: str, folder: Path) -> Path:
+    """The photos of a version, fetched once: it never changes. Photos of a person are one group."""
+    if not folder.exists():
+        with err.status(f"fetching {version}"):
+            run_on_store(lambda store: checkout(version, store, folder))
+    lines = map(json.loads, (folder / "manifest.jsonl").read_text(encoding="utf-8").splitlines())
+    rows = "".join(f"{line['sha256']},{line['subject']}\n" for line in lines)
+    (folder / GROUPS_FILE).write_text(f"name,group\n{rows}", encoding="utf-8")
+    return folder
 
 
 def _audited(samples: Sequence[Sample], detections: dict[str, list[Detected]]) -> LabelAudit:
