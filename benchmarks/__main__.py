@@ -33,6 +33,7 @@ BENCHMARKS = {
         Benchmark("scan_round_trip", "a scan through Kafka and back; peer: bare aiokafka"),
         Benchmark("replay_rate", "events per second of tail and replay; peer: bare clients"),
         Benchmark("photo_to_boxes", "photos per second; peers: ultralytics and a plain loop"),
+        Benchmark("photo_quality", "the check of a photo's quality; peer: mean, percentile and Laplacian"),
         Benchmark("added_latency", "time that a scan adds to its detection"),
         Benchmark("serving", "served scans; peers: LitServe and BentoML (--long: with every engine)"),
         Benchmark("export_samples", "200 MB of samples to an archive (--long: 2 GB); peer: tar -cf"),

@@ -73,7 +73,14 @@ GROUPS: tuple[Group, ...] = (
     Group(
         "Collecting samples",
         "Consent, quality limits of photos, and the threshold of a training run.",
-        ("SAVO_REQUIRE_CONSENT", "SAVO_TRAINING_THRESHOLD", "SAVO_RETRAIN_EVERY_DAYS", "SAVO_MIN_.*", "SAVO_CLASS_.*"),
+        (
+            "SAVO_REQUIRE_CONSENT",
+            "SAVO_TRAINING_THRESHOLD",
+            "SAVO_RETRAIN_EVERY_DAYS",
+            "SAVO_MIN_.*",
+            "SAVO_MAX_(CLIPPED|NOISE)",
+            "SAVO_CLASS_.*",
+        ),
     ),
     Group(
         "Asking for confirmations",

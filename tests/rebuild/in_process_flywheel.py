@@ -54,6 +54,10 @@ _LENIENT: Any = {
     "min_sharpness": 0,
     "min_mean_luma": 0,
     "min_bright_luma": 0,
+    "min_detail": 0,
+    "min_contrast": 0,
+    "max_clipped": 1,
+    "max_noise": 255,
     "min_side": 16,
     "training_threshold": 3,
 }

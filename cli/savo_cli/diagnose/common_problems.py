@@ -21,8 +21,12 @@ MIN_FREE_BYTES = 1e9
 SLOW_HOURS = 2.0
 
 _NEXT_STEP = {
-    "blurred": "the photos are blurred: ask users to hold the phone still, or lower SAVO_MIN_SHARPNESS",
+    "blurred": "the photos are blurred: ask users to hold the phone still, or lower SAVO_MIN_SHARPNESS "
+    "and SAVO_MIN_DETAIL",
     "dark": "the photos are dark: ask users for more light, or lower SAVO_MIN_MEAN_LUMA and SAVO_MIN_BRIGHT_LUMA",
+    "over-exposed": "the photos are over-exposed: ask users to avoid direct light, or raise SAVO_MAX_CLIPPED",
+    "noisy": "the photos are noisy: ask users for more light, or raise SAVO_MAX_NOISE",
+    "low-contrast": "the photos have low contrast: ask users to clean the lens, or lower SAVO_MIN_CONTRAST",
     "too-small": "the photos are small: let the app send larger ones, or lower SAVO_MIN_PHOTO_SIDE",
     "duplicate": "copies of one photo do not improve a model: scan something else",
     "no-consent": "no user consents: with SAVO_REQUIRE_CONSENT=true the app must send consent=true "

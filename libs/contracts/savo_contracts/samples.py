@@ -22,7 +22,10 @@ class RejectionReason(StrEnum):
     """Why a confirmed photo is not a training sample. Open value set."""
 
     BLURRED = "blurred"
+    NOISY = "noisy"
     DARK = "dark"
+    OVER_EXPOSED = "over-exposed"
+    LOW_CONTRAST = "low-contrast"
     TOO_SMALL = "too-small"
     DUPLICATE = "duplicate"
     UNREADABLE = "unreadable"

@@ -58,7 +58,14 @@ def build_collect(
         clock=runtime.clock,
         policy=CollectionPolicy(settings.collect_training_data, settings.require_consent),
         quality=QualityPolicy(
-            settings.min_sharpness, settings.min_mean_luma, settings.min_bright_luma, settings.min_side
+            min_side=settings.min_side,
+            max_noise=settings.max_noise,
+            max_clipped=settings.max_clipped,
+            min_mean_luma=settings.min_mean_luma,
+            min_bright_luma=settings.min_bright_luma,
+            min_contrast=settings.min_contrast,
+            min_sharpness=settings.min_sharpness,
+            min_detail=settings.min_detail,
         ),
     )
 

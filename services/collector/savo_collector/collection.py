@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -18,8 +18,9 @@ from savo_collector.ports import Photo, PhotoStore, Rejection, Sample, SampleSta
 from savo_collector.sample_writer import SampleWriter, require_not_erased, require_split
 from savo_contracts.documents import LabelledBox
 from savo_contracts.envelope import ImageRef, named_id
+from savo_contracts.geometry import BoundingBox
 from savo_contracts.samples import PENDING_REASONS, RejectionReason, SampleRejected, SampleStored
-from savo_contracts.scans import ScanConfirmed
+from savo_contracts.scans import Action, ScanConfirmed
 from savo_detection.photos.fingerprints import Fingerprint, fingerprint_of
 from savo_detection.photos.quality import QualityPolicy, measure, quality_problem
 from savo_runtime.errors import DependencyDownError
@@ -93,7 +94,7 @@ class CollectSample:
 
     async def _store(self, confirmed: ScanConfirmed) -> SampleStored:
         photo = await self.photos.read(confirmed.image)
-        fingerprint = await asyncio.to_thread(_checked_fingerprint, photo, self.quality)
+        fingerprint = await asyncio.to_thread(_checked_fingerprint, photo, _labelled_areas(confirmed), self.quality)
         boxes = await self._labels(confirmed)
         sample = await self.writer.claim(confirmed, photo, fingerprint)
         try:
@@ -158,8 +159,13 @@ class CollectSample:
             await self.erasure.revoke_consent(confirmed)
 
 
-def _checked_fingerprint(photo: Photo, policy: QualityPolicy) -> Fingerprint:
-    if problem := quality_problem(measure(photo.pixels, min(photo.width, photo.height)), policy):
+def _labelled_areas(confirmed: ScanConfirmed) -> list[BoundingBox]:
+    """Boxes of the items that are in the photo. Some may lack one: that is a rejection of the labels."""
+    return [item.bbox for item in confirmed.items if item.bbox is not None and item.action is not Action.REMOVED]
+
+
+def _checked_fingerprint(photo: Photo, boxes: Sequence[BoundingBox], policy: QualityPolicy) -> Fingerprint:
+    if problem := quality_problem(measure(photo.pixels, min(photo.width, photo.height), boxes), policy):
         raise RejectedError(problem.reason, problem.detail)
     return fingerprint_of(photo.pixels)
 

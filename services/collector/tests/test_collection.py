@@ -88,6 +88,16 @@ async def test_blurred_dark_small_and_damaged_photos_are_rejected_with_measured_
     assert not [key for key in runtime.store.objects if key.startswith("samples/")]  # type: ignore[attr-defined]
 
 
+async def test_a_sharp_photo_with_blurred_items_is_rejected(
+    collect: CollectSample, runtime: Runtime, confirm: Factory, draw: Factory, jpeg: Factory
+) -> None:
+    scene = draw(1)
+    scene[:, :160] = cv2.GaussianBlur(scene, (0, 0), 8)[:, :160]  # the item is in the left half
+    event = await collect(await confirm(runtime, photo=jpeg(scene)))
+    assert isinstance(event, SampleRejected)
+    assert event.reason == RejectionReason.BLURRED
+
+
 async def test_a_photo_that_was_deleted_is_unreadable(
     collect: CollectSample, runtime: Runtime, confirm: Factory
 ) -> None:
