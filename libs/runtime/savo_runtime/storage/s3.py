@@ -128,20 +128,21 @@ class S3Store:
     async def download(self, key: str, path: Path) -> ObjectInfo:
         valid_key(key)
         fresh = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-        await asyncio.to_thread(path.parent.mkdir, parents=True, exist_ok=True)
 
         async def attempt(client: Any) -> ObjectInfo:
             answer = await client.get_object(Bucket=self.bucket, Key=key)
             async with answer["Body"]:
-                size = await _write_stream(fresh, answer["Body"])
+                if answer["ContentLength"] <= _CHUNK:
+                    size = await asyncio.to_thread(_write, fresh, await answer["Body"].read(), path)
+                else:
+                    size = await _write_stream(fresh, answer["Body"], path)
             return ObjectInfo(key, size, answer["ETag"])
 
         try:
-            info = await self._call(attempt, key)
-            await asyncio.to_thread(fresh.replace, path)
-        finally:
+            return await self._call(attempt, key)
+        except BaseException:
             await asyncio.to_thread(fresh.unlink, missing_ok=True)
-        return info
+            raise
 
     async def sha256(self, key: str) -> str:
         """Read the object back, in chunks, and return the digest of its bytes. Raises `ObjectNotFoundError`."""
@@ -300,15 +301,25 @@ async def _upload_part(arguments: dict[str, Any], client: Any) -> Any:
     return await client.upload_part(**arguments)
 
 
-async def _write_stream(path: Path, body: Any) -> int:
+def _write(fresh: Path, data: bytes, path: Path) -> int:
+    """Write `path` by way of `fresh`, in one call of a thread, which costs as much as a small file."""
+    fresh.parent.mkdir(parents=True, exist_ok=True)
+    fresh.write_bytes(data)
+    fresh.replace(path)
+    return len(data)
+
+
+async def _write_stream(fresh: Path, body: Any, path: Path) -> int:
     size = 0
-    file = await asyncio.to_thread(path.open, "wb")
+    await asyncio.to_thread(fresh.parent.mkdir, parents=True, exist_ok=True)
+    file = await asyncio.to_thread(fresh.open, "wb")
     try:
         while chunk := await body.read(_CHUNK):
             await asyncio.to_thread(file.write, chunk)
             size += len(chunk)
     finally:
         await asyncio.to_thread(file.close)
+    await asyncio.to_thread(fresh.replace, path)
     return size
 
 
