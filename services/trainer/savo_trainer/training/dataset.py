@@ -157,21 +157,31 @@ async def _fetch_sample(
     line: ManifestLine, is_erased: bool, store: ObjectStore, folder: Path
 ) -> tuple[ManifestLine, set[int] | None]:
     """The line with the class ids of its label file; None where the sample does not exist as it was frozen."""
-    ids = None if is_erased else await _fetch_labels(line, store, folder)
-    if ids is None or not await _fetch_photo(line, store, folder):
+    labels, has_photo = await asyncio.to_thread(_local_files, line, folder)
+    ids = None if is_erased else await _fetch_labels(line, labels, store, folder)
+    if ids is None or not (has_photo or await _fetch_photo(line, store, folder)):
         await asyncio.to_thread(_remove_sample, line, folder)
         return line, None
     return line, ids
 
 
-async def _fetch_labels(line: ManifestLine, store: ObjectStore, folder: Path) -> set[int] | None:
+def _local_files(line: ManifestLine, folder: Path) -> tuple[bytes | None, bool]:
+    """The local label file where it is as it was frozen, and whether the photo is there."""
+    has_photo = image_path(line, folder).exists()
+    try:
+        labels = frozen_labels_path(line.sha256, folder).read_bytes()
+    except FileNotFoundError:
+        return None, has_photo
+    return labels if hashlib.sha256(labels).hexdigest() == line.labels_sha256 else None, has_photo
+
+
+async def _fetch_labels(line: ManifestLine, local: bytes | None, store: ObjectStore, folder: Path) -> set[int] | None:
     """Class ids of the label file as it was frozen; None when it was erased, was changed or is invalid."""
-    path = frozen_labels_path(line.sha256, folder)
-    labels = await asyncio.to_thread(_read_frozen, path, line.labels_sha256)
+    labels = local
     try:
         if labels is None:
             labels = await store.get(line.labels_key)
-            await asyncio.to_thread(path.write_bytes, labels)
+            await asyncio.to_thread(frozen_labels_path(line.sha256, folder).write_bytes, labels)
         ids = set(count_classes(labels.decode()))
     except (ObjectNotFoundError, ValueError):
         return None
@@ -180,22 +190,11 @@ async def _fetch_labels(line: ManifestLine, store: ObjectStore, folder: Path) ->
 
 async def _fetch_photo(line: ManifestLine, store: ObjectStore, folder: Path) -> bool:
     """False when the photo was erased."""
-    image = image_path(line, folder)
-    if not await asyncio.to_thread(image.exists):
-        try:
-            await store.download(line.image_key, image)
-        except ObjectNotFoundError:
-            return False
-    return True
-
-
-def _read_frozen(path: Path, sha256: str) -> bytes | None:
-    """The local label file if it has this sha256."""
     try:
-        labels = path.read_bytes()
-    except FileNotFoundError:
-        return None
-    return labels if hashlib.sha256(labels).hexdigest() == sha256 else None
+        await store.download(line.image_key, image_path(line, folder))
+    except ObjectNotFoundError:
+        return False
+    return True
 
 
 def _remove_sample(line: ManifestLine, folder: Path) -> None:

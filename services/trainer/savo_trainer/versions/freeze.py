@@ -116,18 +116,19 @@ class DatasetFreeze:
         await asyncio.to_thread(frozen_labels_path("", folder).parent.mkdir, parents=True, exist_ok=True)
         found = map_limited(self.samples.in_dataset(dataset), lambda sample: self._fetch(sample, folder))
         async with aclosing(found):
-            stored = map_limited(self._recorded(found), lambda row: self._store_labels(*row, folder))
+            stored = map_limited(self._recorded(found), lambda row: self._store_labels(*row))
             async with aclosing(stored):
                 return await write_manifest(folder / "manifest.jsonl", self._counted(stored, counts))
 
-    async def _fetch(self, sample: IndexedSample, folder: Path) -> ManifestLine | None:
+    async def _fetch(self, sample: IndexedSample, folder: Path) -> tuple[ManifestLine, bytes] | None:
+        """The sample's line and label file; None where the sample was erased."""
         try:
             labels = await self.store.get(sample.labels_key)
         except ObjectNotFoundError:
             return None
         labels_sha256 = hashlib.sha256(labels).hexdigest()
         await asyncio.to_thread(frozen_labels_path(sample.sha256, folder).write_bytes, labels)
-        return ManifestLine(
+        line = ManifestLine(
             sha256=sample.sha256,
             split=sample.split,
             subject=sample.subject,
@@ -136,17 +137,19 @@ class DatasetFreeze:
             labels_sha256=labels_sha256,
             revision=sample.revision,
         )
+        return line, labels
 
-    async def _recorded(self, lines: AsyncIterable[ManifestLine | None]) -> AsyncIterator[tuple[ManifestLine, bool]]:
-        """The lines, and whether their label files were recorded before. From now on an erasure deletes these files."""
-        async for page in _pages(lines):
-            present = [line for line in page if line is not None]
-            known = await self.labels.add([(line.labels_sha256, line.sha256) for line in present])
-            for line in present:
-                yield line, line.labels_sha256 in known
+    async def _recorded(
+        self, found: AsyncIterable[tuple[ManifestLine, bytes] | None]
+    ) -> AsyncIterator[tuple[ManifestLine, bytes, bool]]:
+        """Lines, label files, and whether a file was recorded before. From now on an erasure deletes these files."""
+        async for page in _pages(found):
+            present = [row for row in page if row is not None]
+            known = await self.labels.add([(line.labels_sha256, line.sha256) for line, _ in present])
+            for line, labels in present:
+                yield line, labels, line.labels_sha256 in known
 
-    async def _store_labels(self, line: ManifestLine, known: bool, folder: Path) -> tuple[ManifestLine, Counter[int]]:
-        labels = await asyncio.to_thread(frozen_labels_path(line.sha256, folder).read_bytes)
+    async def _store_labels(self, line: ManifestLine, labels: bytes, known: bool) -> tuple[ManifestLine, Counter[int]]:
         if not (known and await self.store.head(line.labels_key)):
             await self.store.put_if_absent(line.labels_key, labels, media_type="text/plain")
         try:
