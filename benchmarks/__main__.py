@@ -35,6 +35,7 @@ BENCHMARKS = {
         Benchmark("photo_to_boxes", "photos per second; peers: ultralytics and a plain loop"),
         Benchmark("photo_quality", "the check of a photo's quality; peer: mean, percentile and Laplacian"),
         Benchmark("added_latency", "time that a scan adds to its detection"),
+        Benchmark("freeze_from_s3", "freeze and bring samples from S3; peer: a loop (--long: 20,000, and memory)"),
         Benchmark("serving", "served scans; peers: LitServe and BentoML (--long: with every engine)"),
         Benchmark("export_samples", "200 MB of samples to an archive (--long: 2 GB); peer: tar -cf"),
         Benchmark("telemetry_overhead", "a scan with metrics, logs and traces; peer: the same without", long=True),
