@@ -210,7 +210,7 @@ class Harness:
     ended: list[Run]
 
     def replica(self, owner: str) -> Harness:
-        return _harness(self.runtime, self.store, self.clock, owner, self.worker.stages.folder)
+        return harness_on(self.runtime, self.store, self.clock, owner, self.worker.stages.folder)
 
     async def request(self, number: int = 1) -> Run:
         run = make_run(number)
@@ -236,10 +236,10 @@ async def open_harness(folder: Path) -> AsyncIterator[Harness]:
     clock = FakeClock(NOON + timedelta(hours=1))
     async with memory_runtime("trainer", migrations="savo_trainer.migrations", clock=clock) as runtime:
         assert isinstance(runtime.store, MemoryStore)
-        yield _harness(runtime, runtime.store, clock, "replica-1", folder)
+        yield harness_on(runtime, runtime.store, clock, "replica-1", folder)
 
 
-def _harness(runtime: Runtime, store: MemoryStore, clock: FakeClock, owner: str, folder: Path) -> Harness:
+def harness_on(runtime: Runtime, store: MemoryStore, clock: FakeClock, owner: str, folder: Path) -> Harness:
     lease = DatabaseLease(runtime.database, owner, LEASE_SECONDS, clock)
     run_store = DatabaseRuns(runtime.database, runtime.outbox, lease)
     samples, numbers, runner, measure = (
