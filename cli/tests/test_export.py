@@ -131,11 +131,13 @@ def test_filters_are_sent_and_the_summary_is_printed(
 
     monkeypatch.setattr(Download, "run", run)
     filters = ["--class", "egg", "--class", "milk", "--split", "val", "--box-source", "user", "--since", "2026-03-01"]
+    filters += ["--version", "ds-000001"]
     done = savo("export", "--output", "data.tar.gz", "--json", *filters)
     assert done.exit_code == 0, done.stderr
     assert json.loads(done.stdout) | {"samples": 4, "boxes": 9, "archive_bytes": 7} == json.loads(done.stdout)
     assert sent == {
         "format": ["yolo"],
+        "version": ["ds-000001"],
         "class": ["egg", "milk"],
         "split": ["val"],
         "box_source": ["user"],

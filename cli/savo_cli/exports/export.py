@@ -49,6 +49,14 @@ def export(
     until: Annotated[
         datetime | None, typer.Option(metavar="DATE", formats=_DATES, help="First stored before this day, UTC.")
     ] = None,
+    version: Annotated[
+        str | None,
+        typer.Option(
+            "--version",
+            metavar="V",
+            help="Samples of this data set version, with their labels of today; `savo dataset checkout` has the old.",
+        ),
+    ] = None,
     url: Url = None,
     key: Key = None,
     as_json: AsJson = False,
@@ -60,7 +68,7 @@ def export(
     """
     dates = {"since": since, "until": until}
     query = {"class": classes or [], "split": [each.value for each in splits or ()], "box_source": box_sources or []}
-    query |= {"format": [form.value]}
+    query |= {"format": [form.value], "version": [version] if version else []}
     query |= {name: [f"{moment.isoformat()}Z"] for name, moment in dates.items() if moment}
     with Gateway(url, key) as gateway, progress_bar("exporting, MB", shown=not as_json) as on_progress:
         summary = Download(gateway, query, output).run(on_progress)

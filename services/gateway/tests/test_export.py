@@ -19,7 +19,9 @@ from savo_contracts.documents import (
     ExportSummary,
     IngredientClass,
     LabelledBox,
+    ManifestLine,
     SampleMeta,
+    manifest_key,
     sample_image_key,
     sample_labels_key,
     sample_meta_key,
@@ -175,7 +177,17 @@ FILTERS: list[tuple[dict[str, Any], set[int]]] = [
     ({"class": "tomato", "box_source": "engineer"}, set()),
     ({"since": "2026-01-06T12:00:00Z"}, {2, 3}),
     ({"until": "2026-01-06T12:00:00Z"}, {1}),
+    ({"version": "ds-000001"}, {1, 3}),
 ]
+
+
+def freeze(gateway: GatewayHarness, stored: list[str]) -> None:
+    """Write a data set version of samples, and of one that was erased since."""
+    lines = [
+        ManifestLine(sha256=each, split=Split.TRAIN, subject="s", image_key="i", labels_key="l", labels_sha256=each)
+        for each in sorted([*stored, "5" * 64])
+    ]
+    gateway.objects[manifest_key("ds-000001")] = b"".join(line.model_dump_json().encode() + b"\n" for line in lines)
 
 
 async def test_a_filter_selects_samples(gateway: GatewayHarness) -> None:
@@ -183,6 +195,7 @@ async def test_a_filter_selects_samples(gateway: GatewayHarness) -> None:
     gateway.clock.advance(days=1)
     stored[await store_sample(gateway, 2, class_id=1, split=Split.VAL)] = 2
     stored[await store_sample(gateway, 3, class_id=2, split=Split.TEST, box_source="engineer")] = 3
+    freeze(gateway, [sha256 for sha256, number in stored.items() if number != 2])
     for query, numbers in FILTERS:
         files = unpacked(await download(gateway, **query))
         assert {stored[line.sha256] for line in manifest(files)} == numbers, query
@@ -191,6 +204,8 @@ async def test_a_filter_selects_samples(gateway: GatewayHarness) -> None:
     answer = await gateway.http.get("/training/export", params={"class": "unicorn"})
     assert answer.status_code == 422
     assert "'unicorn' is no class; there are egg, eggplant, tomato" in answer.json()["detail"]
+    answer = await gateway.http.get("/training/export", params={"version": "ds-000009"})
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "version")
 
 
 async def test_each_format_holds_the_same_samples(gateway: GatewayHarness, tmp_path: Path) -> None:

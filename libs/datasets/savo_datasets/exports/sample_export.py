@@ -42,6 +42,7 @@ from savo_datasets.exports.gzip_members import CompressedMember, StoredMember
 from savo_datasets.exports.layouts import Format, image_path, label_file, labels_path
 from savo_datasets.exports.selection import DOCUMENTS, END, MemberName, Selection, labels_by_id
 from savo_datasets.exports.tar_entries import TAR_END, tar_header, tar_padding
+from savo_datasets.exports.version_members import version_members
 from savo_runtime.storage.class_list import read_class_list
 from savo_runtime.storage.port import ObjectNotFoundError, ObjectStore
 
@@ -207,14 +208,16 @@ class SampleExport:
     async def _indexed(self) -> AsyncIterator[tuple[IndexedSample, float]]:
         """Each sample of the index, and when it was read."""
         after = ""
-        while True:
-            checked_at = time.monotonic()
-            page = await self.index.page(after, self.selection.since, self.selection.until, _PAGE)
-            for entry in page:
-                yield entry, checked_at
-            if len(page) < _PAGE:
-                return
-            after = page[-1].sha256
+        async with version_members(self.selection.version, self.store) as members:
+            while True:
+                checked_at = time.monotonic()
+                page = await self.index.page(after, self.selection.since, self.selection.until, _PAGE)
+                for entry in page:
+                    if members is None or members.has(entry.sha256):
+                        yield entry, checked_at
+                if len(page) < _PAGE:
+                    return
+                after = page[-1].sha256
 
     async def _load(self, entry: IndexedSample, checked_at: float, labels: dict[int, str]) -> _Loaded | None:
         """None where the selection leaves the sample out, or where it is erased meanwhile."""

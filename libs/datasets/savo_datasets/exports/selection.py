@@ -35,6 +35,8 @@ class Selection:
     since: datetime | None = None
     until: datetime | None = None
     """Samples first stored before it."""
+    version: str | None = None
+    """Only samples of this data set version, with their labels of today."""
     form: Format = Format.YOLO
 
     def matches(self, meta: SampleMeta, labels: Mapping[int, str]) -> bool:
@@ -53,6 +55,7 @@ class Selection:
         """The values of each filter that is set."""
         dates = {"since": self.since, "until": self.until}
         chosen = {"class": self.labels, "box_source": self.box_sources, "split": self.splits}
+        chosen["version"] = frozenset(filter(None, [self.version]))
         return {name: sorted(values) for name, values in chosen.items() if values} | {
             name: [date.isoformat()] for name, date in dates.items() if date
         }

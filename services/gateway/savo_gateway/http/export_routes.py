@@ -12,6 +12,7 @@ from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 from pydantic import AwareDatetime
 
+from savo_contracts.documents import manifest_key
 from savo_contracts.ingredients import normalise
 from savo_contracts.samples import Split
 from savo_datasets.exports.layouts import Format
@@ -65,6 +66,10 @@ async def export_samples(
     split: Annotated[list[Split] | None, Query(description="Samples of this split; repeat.")] = None,
     since: Annotated[AwareDatetime | None, Query(description="First stored at this time or later.")] = None,
     until: Annotated[AwareDatetime | None, Query(description="First stored before this time.")] = None,
+    version: Annotated[
+        str | None,
+        Query(pattern=r"^ds-\d{6,}$", description="Samples of this data set version, with their labels of today."),
+    ] = None,
     member: Annotated[
         str | None,
         Query(alias="from", max_length=120, description="Name of the gzip member from which a download continues."),
@@ -81,6 +86,7 @@ async def export_samples(
         splits=frozenset(each.value for each in split or ()),
         since=since,
         until=until,
+        version=await _version(version, use.store),
         form=form,
     )
     resumed = _member_name(member, selection)
@@ -114,6 +120,13 @@ def _label(name: str, known: set[str]) -> str | None:
     except ValueError:
         return None
     return label if label in known else None
+
+
+async def _version(name: str | None, store: ObjectStore) -> str | None:
+    """Raises `InvalidRequestError` for a version that is not there."""
+    if name is not None and await store.head(manifest_key(name)) is None:
+        raise InvalidRequestError("version", f"there is no data set version {name}; `savo dataset list` lists them")
+    return name
 
 
 def _member_name(name: str | None, selection: Selection) -> MemberName | None:
