@@ -7,17 +7,21 @@ import json
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
+from pyarrow import parquet
 
 from cli.tests.conftest import Savo
 from savo_cli.exports.download import Download, part_of
+from savo_cli.exports.tables import write_tables
 from savo_cli.gateway import Gateway, RefusedError
-from savo_contracts.documents import ExportSummary
+from savo_contracts.documents import ConfirmationTableRow, ExportSummary, ScanTableRow
+from savo_contracts.envelope import Message
 from savo_datasets.exports.gzip_members import StoredMember
 from savo_datasets.exports.selection import END, MemberName
 from savo_datasets.exports.tar_entries import TAR_END, tar_header, tar_padding
@@ -143,3 +147,51 @@ def test_filters_are_sent_and_the_summary_is_printed(
         "box_source": ["user"],
         "since": ["2026-03-01T00:00:00Z"],
     }
+
+
+class TablesGateway(Gateway):
+    """A gateway with one scan and one item of a confirmation."""
+
+    @contextmanager
+    def stream(self, path: str, query: Any) -> Iterator[Any]:
+        yield TableAnswer(ROWS[path.rpartition("/")[2]])
+
+
+@dataclass(frozen=True)
+class TableAnswer:
+    row: Message
+
+    def iter_lines(self) -> Iterator[str]:
+        yield self.row.model_dump_json()
+
+
+ROWS: dict[str, Message] = {
+    "scans": ScanTableRow(
+        scan_id="scan-1",
+        subject="s",
+        anonymous=False,
+        status="completed",
+        image_sha256="0" * 64,
+        image_bytes=1,
+        width=2,
+        height=3,
+        cost_usd=0.5,
+        requested_at=BEGAN,
+    ),
+    "confirmations": ConfirmationTableRow(
+        scan_id="scan-1", revision=1, published=True, confirmed_at=BEGAN, all_correct=False, item=0, label="egg"
+    ),
+}
+
+
+def test_tables_are_written_as_parquet(tmp_path: Path) -> None:
+    assert write_tables(TablesGateway("http://127.0.0.1:9"), tmp_path) == {"scans": 1, "confirmations": 1}
+    for name, row in ROWS.items():
+        table = parquet.read_table(tmp_path / f"{name}.parquet")
+        assert table.to_pylist() == [row.model_dump()]
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_an_export_of_nothing_is_wrong_use(savo: Savo) -> None:
+    done = savo("export")
+    assert (done.exit_code, "give --output FILE" in done.stderr) == (2, True)

@@ -289,3 +289,51 @@ class ExportSummary(Message):
     )
     began_at: Moment
     finished_at: Moment
+
+
+class ScanTableRow(Message):
+    """A row of scans.parquet: a scan with its answer, without anything that a person wrote."""
+
+    scan_id: ScanId
+    subject: Subject
+    anonymous: bool
+    status: str
+    storage_location: str | None = None
+    image_sha256: str
+    image_bytes: int
+    width: int
+    height: int
+    experiment: str | None = None
+    assigned_arm: str | None = None
+    served_by: str | None = None
+    model_version: str | None = None
+    fallback_reason: str | None = None
+    items: int | None = Field(default=None, description="Of the answer.")
+    duration_ms: float | None = None
+    cost_usd: float | None = None
+    error_code: str | None = None
+    edited: bool | None = None
+    requested_at: Moment
+    finished_at: Moment | None = None
+    confirmed_at: Moment | None = None
+
+
+class ConfirmationTableRow(Message):
+    """A row of confirmations.parquet: an item of a confirmation as it was sent; one row for a confirmation of all."""
+
+    scan_id: ScanId
+    revision: int
+    published: bool
+    confirmed_at: Moment
+    all_correct: bool
+    nothing_missing: bool | None = None
+    item: int | None = Field(default=None, description="Position in the confirmation; null for a confirmation of all.")
+    action: str | None = None
+    label: str | None = None
+    from_label: str | None = None
+    x: float | None = None
+    y: float | None = None
+    width: float | None = None
+    height: float | None = None
+    quantity_estimate: float | None = None
+    storage_hint: str | None = None

@@ -20,6 +20,7 @@ from savo_gateway.adapters.consent_store import SqlConsents
 from savo_gateway.adapters.digest_store import SqlDigests
 from savo_gateway.adapters.event_positions import SqlEventPositions
 from savo_gateway.adapters.exports.sample_index import SqlSampleIndex
+from savo_gateway.adapters.exports.table_rows import SqlTableRows
 from savo_gateway.adapters.feedback_store import SqlFeedback
 from savo_gateway.adapters.figure_store import SqlFigures
 from savo_gateway.adapters.jwks_client import JwksClient
@@ -161,7 +162,12 @@ def _http(settings: GatewaySettings, runtime: Runtime, components: Components) -
         ),
         scans=scans,
         training=_training_routes(settings, runtime, components),
-        exports=ExportUseCases(store=runtime.store, samples=SqlSampleIndex(runtime.database), clock=runtime.clock),
+        exports=ExportUseCases(
+            store=runtime.store,
+            samples=SqlSampleIndex(runtime.database),
+            tables=SqlTableRows(runtime.database),
+            clock=runtime.clock,
+        ),
         admin=AdminUseCases(
             rollout=components.rollout,
             rollout_mirror=components.mirror,

@@ -15,12 +15,14 @@ import pytest
 from savo_contracts.documents import (
     CLASSES_KEY,
     ClassList,
+    ConfirmationTableRow,
     ExportedSample,
     ExportSummary,
     IngredientClass,
     LabelledBox,
     ManifestLine,
     SampleMeta,
+    ScanTableRow,
     manifest_key,
     sample_image_key,
     sample_labels_key,
@@ -37,6 +39,7 @@ from savo_gateway.access.records import Person
 from savo_gateway.http.export_routes import ExportUseCases
 from savo_gateway.http.user_routes import UserUseCases
 from savo_gateway.users.consent import ConsentChoice
+from services.gateway.tests.events import completed
 from services.gateway.tests.harness import GatewayHarness
 
 CLASSES = ClassList(
@@ -310,3 +313,29 @@ async def test_a_member_of_other_filters_is_refused(gateway: GatewayHarness, tmp
     assert answer.status_code == 422
     assert "other filters" in answer.json()["detail"]
     assert (await gateway.http.get("/training/export", params={"from": "member 7"})).status_code == 422
+
+
+async def test_scans_and_confirmations_are_rows_without_people_who_withdrew(
+    gateway: GatewayHarness, jpeg: bytes
+) -> None:
+    use = gateway.provided(UserUseCases)
+    await use.consents.set_consent(Person("user", "bob"), ConsentChoice(False, None, 90), gateway.clock())
+    await gateway.scan(jpeg, user_id="bob")
+    requested = await gateway.scan(jpeg, user_id="ann", storage_location="fridge")
+    await gateway.deliver(completed(requested))
+    items = [{"label": "eggs", "action": "added", "bbox": BOX.model_dump()}, {"label": "milk", "action": "added"}]
+    sent = await gateway.http.post(f"/v1/scans/{requested.scan_id}/confirmation", json={"items": items})
+    assert sent.status_code == 202, sent.text
+
+    answer = await gateway.http.get("/training/export/scans")
+    (scan,) = [ScanTableRow.model_validate_json(line) for line in answer.text.splitlines()]
+    assert (scan.scan_id, scan.storage_location, scan.status) == (requested.scan_id, "fridge", "completed")
+    assert scan.items is not None
+    assert "ann" not in answer.text
+    answer = await gateway.http.get("/training/export/confirmations")
+    rows = [ConfirmationTableRow.model_validate_json(line) for line in answer.text.splitlines()]
+    assert [(row.revision, row.item, row.label, row.action) for row in rows] == [
+        (1, 0, "egg", "added"),
+        (1, 1, "milk", "added"),
+    ]
+    assert (rows[0].x, rows[0].height, rows[1].x) == (0.1, 0.4, None)

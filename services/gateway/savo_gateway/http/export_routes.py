@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated
+from enum import StrEnum
+from typing import Annotated, Protocol
 
 import structlog
 from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 from pydantic import AwareDatetime
 
-from savo_contracts.documents import manifest_key
+from savo_contracts.documents import ConfirmationTableRow, ScanTableRow, manifest_key
+from savo_contracts.envelope import Message
 from savo_contracts.ingredients import normalise
 from savo_contracts.samples import Split
 from savo_datasets.exports.layouts import Format
@@ -30,9 +32,26 @@ log = structlog.get_logger()
 
 router = APIRouter(prefix="/training/export", tags=["training"], responses=PROBLEM_RESPONSES)
 
+_LINES_SENT = 200
+"""Rows that are sent together."""
 FILE_NAME = "training_data.tar.gz"
 SIZE_HEADER = "Savo-Export-Image-Bytes"
 """Bytes of all images without a filter: for a progress bar."""
+
+
+class Table(StrEnum):
+    """Tables for analysts."""
+
+    SCANS = "scans"
+    CONFIRMATIONS = "confirmations"
+
+
+class TableRows(Protocol):
+    """Rows in order of scan id, without people who withdrew their consent."""
+
+    def scans(self) -> AsyncIterator[ScanTableRow]: ...
+
+    def confirmations(self) -> AsyncIterator[ConfirmationTableRow]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +60,7 @@ class ExportUseCases:
 
     store: ObjectStore
     samples: SampleIndex
+    tables: TableRows
     clock: Callable[[], datetime]
 
 
@@ -97,6 +117,30 @@ async def export_samples(
         SIZE_HEADER: str(await use.samples.image_bytes()),
     }
     return StreamingResponse(export.stream(), media_type="application/gzip", headers=headers)
+
+
+@router.get(
+    "/{table}",
+    summary="Scans or confirmations as NDJSON",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"application/x-ndjson": {}}, "description": "A row in each line."}},
+)
+async def export_table(table: Table, use: Exports, caller: OpsCaller) -> StreamingResponse:
+    """A row for each scan, or for each item of a confirmation as it was sent. `savo export --tables` writes Parquet."""
+    log.info("export.started", caller=caller.name, filters={"table": [table.value]}, resumed=False)
+    rows: AsyncIterator[Message] = use.tables.scans() if table is Table.SCANS else use.tables.confirmations()
+    return StreamingResponse(_lines(rows), media_type="application/x-ndjson")
+
+
+async def _lines(rows: AsyncIterator[Message]) -> AsyncIterator[bytes]:
+    batch: list[str] = []
+    async for row in rows:
+        batch.append(row.model_dump_json())
+        if len(batch) == _LINES_SENT:
+            yield ("\n".join(batch) + "\n").encode()
+            batch.clear()
+    if batch:
+        yield ("\n".join(batch) + "\n").encode()
 
 
 async def _labels(names: list[str], store: ObjectStore) -> frozenset[str]:
