@@ -128,19 +128,45 @@ async def _fetch(
 ) -> tuple[ManifestFile, set[int]]:
     """Fetch photos and label files. Returns the lines of what exists, and the class ids that occur."""
     occurring = set[int]()
-    requested = map_limited(_with_erasures(lines, erased), lambda row: _fetch_sample(*row, store, folder))
+    requested = map_limited(_with_local_files(lines, folder, erased), lambda local: _fetch_sample(local, store, folder))
     async with aclosing(requested) as fetched:
         kept = await write_manifest(folder / "kept.jsonl", _existing(fetched, occurring))
     return kept, occurring
 
 
-async def _with_erasures(lines: Iterable[ManifestLine], erased: Erased) -> AsyncIterator[tuple[ManifestLine, bool]]:
-    """Each line, and whether its sample was erased."""
+@dataclass(frozen=True)
+class _Local:
+    """A line, and what is on the disk of its sample."""
+
+    line: ManifestLine
+    labels: bytes | None
+    """The label file, where it is as it was frozen."""
+    has_photo: bool
+    is_erased: bool
+
+
+async def _with_local_files(lines: Iterable[ManifestLine], folder: Path, erased: Erased) -> AsyncIterator[_Local]:
     rows = iter(lines)
     while page := await asyncio.to_thread(lambda: list(islice(rows, PAGE))):
         gone = await erased([line.sha256 for line in page])
-        for line in page:
-            yield line, line.sha256 in gone
+        for local in await asyncio.to_thread(_local_files, page, folder, gone):
+            yield local
+
+
+def _local_files(page: Sequence[ManifestLine], folder: Path, gone: set[str]) -> list[_Local]:
+    """For many lines at a time: a call of a thread costs more than the look at two files."""
+    return [
+        _Local(line, _frozen_labels(line, folder), image_path(line, folder).exists(), line.sha256 in gone)
+        for line in page
+    ]
+
+
+def _frozen_labels(line: ManifestLine, folder: Path) -> bytes | None:
+    try:
+        labels = frozen_labels_path(line.sha256, folder).read_bytes()
+    except FileNotFoundError:
+        return None
+    return labels if hashlib.sha256(labels).hexdigest() == line.labels_sha256 else None
 
 
 async def _existing(
@@ -153,26 +179,14 @@ async def _existing(
             yield line
 
 
-async def _fetch_sample(
-    line: ManifestLine, is_erased: bool, store: ObjectStore, folder: Path
-) -> tuple[ManifestLine, set[int] | None]:
+async def _fetch_sample(local: _Local, store: ObjectStore, folder: Path) -> tuple[ManifestLine, set[int] | None]:
     """The line with the class ids of its label file; None where the sample does not exist as it was frozen."""
-    labels, has_photo = await asyncio.to_thread(_local_files, line, folder)
-    ids = None if is_erased else await _fetch_labels(line, labels, store, folder)
-    if ids is None or not (has_photo or await _fetch_photo(line, store, folder)):
+    line = local.line
+    ids = None if local.is_erased else await _fetch_labels(line, local.labels, store, folder)
+    if ids is None or not (local.has_photo or await _fetch_photo(line, store, folder)):
         await asyncio.to_thread(_remove_sample, line, folder)
         return line, None
     return line, ids
-
-
-def _local_files(line: ManifestLine, folder: Path) -> tuple[bytes | None, bool]:
-    """The local label file where it is as it was frozen, and whether the photo is there."""
-    has_photo = image_path(line, folder).exists()
-    try:
-        labels = frozen_labels_path(line.sha256, folder).read_bytes()
-    except FileNotFoundError:
-        return None, has_photo
-    return labels if hashlib.sha256(labels).hexdigest() == line.labels_sha256 else None, has_photo
 
 
 async def _fetch_labels(line: ManifestLine, local: bytes | None, store: ObjectStore, folder: Path) -> set[int] | None:

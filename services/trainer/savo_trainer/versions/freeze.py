@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import Counter
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -114,20 +114,19 @@ class DatasetFreeze:
     async def _write_manifest(self, dataset: str, folder: Path, counts: _Counts) -> ManifestFile:
         """Fetch each label file once, store it by content and list it. Leaves out samples that are erased meanwhile."""
         await asyncio.to_thread(frozen_labels_path("", folder).parent.mkdir, parents=True, exist_ok=True)
-        found = map_limited(self.samples.in_dataset(dataset), lambda sample: self._fetch(sample, folder))
+        found = map_limited(self.samples.in_dataset(dataset), self._fetch)
         async with aclosing(found):
-            stored = map_limited(self._recorded(found), lambda row: self._store_labels(*row))
+            stored = map_limited(self._recorded(found, folder), lambda row: self._store_labels(*row))
             async with aclosing(stored):
                 return await write_manifest(folder / "manifest.jsonl", self._counted(stored, counts))
 
-    async def _fetch(self, sample: IndexedSample, folder: Path) -> tuple[ManifestLine, bytes] | None:
+    async def _fetch(self, sample: IndexedSample) -> tuple[ManifestLine, bytes] | None:
         """The sample's line and label file; None where the sample was erased."""
         try:
             labels = await self.store.get(sample.labels_key)
         except ObjectNotFoundError:
             return None
         labels_sha256 = hashlib.sha256(labels).hexdigest()
-        await asyncio.to_thread(frozen_labels_path(sample.sha256, folder).write_bytes, labels)
         line = ManifestLine(
             sha256=sample.sha256,
             split=sample.split,
@@ -140,11 +139,15 @@ class DatasetFreeze:
         return line, labels
 
     async def _recorded(
-        self, found: AsyncIterable[tuple[ManifestLine, bytes] | None]
+        self, found: AsyncIterable[tuple[ManifestLine, bytes] | None], folder: Path
     ) -> AsyncIterator[tuple[ManifestLine, bytes, bool]]:
-        """Lines, label files, and whether a file was recorded before. From now on an erasure deletes these files."""
+        """Lines, label files, and whether a file was recorded before. From now on an erasure deletes these files.
+
+        Keeps the label files in `folder`.
+        """
         async for page in _pages(found):
             present = [row for row in page if row is not None]
+            await asyncio.to_thread(_keep_labels, present, folder)
             known = await self.labels.add([(line.labels_sha256, line.sha256) for line, _ in present])
             for line, labels in present:
                 yield line, labels, line.labels_sha256 in known
@@ -209,6 +212,11 @@ class DatasetFreeze:
 def frozen_labels_path(sha256: str, folder: Path) -> Path:
     """Local path of a sample's label file as it was frozen."""
     return folder / "frozen" / f"{sha256}.txt"
+
+
+def _keep_labels(rows: Sequence[tuple[ManifestLine, bytes]], folder: Path) -> None:
+    for line, labels in rows:
+        frozen_labels_path(line.sha256, folder).write_bytes(labels)
 
 
 def check_splits(counts: Mapping[Split, int]) -> None:
