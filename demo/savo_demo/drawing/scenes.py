@@ -1,8 +1,8 @@
 """Generated photos of kitchens with their true boxes.
 
-A scene is a pure function of `(seed, index)`: the same numbers give the same bytes with the same libraries. One to four
-ingredients are on a table, in a fridge or in a pantry, among things without a label, under varied light, partly hidden,
-slightly blurred and noisy.
+A scene is a pure function of seed, index and settings: the same give the same bytes with the same libraries. One to
+four ingredients (seven in hard scenes) are on a table, in a fridge or in a pantry, among things without a label, under
+varied light, partly hidden, slightly blurred and noisy.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from savo_datasets.labels import TruthBox
 from savo_demo.drawing import ingredients_art as ingredients
 from savo_demo.drawing import kitchen_art as kitchen
 from savo_demo.drawing.brushes import Array, Sprite
+from savo_demo.drawing.difficulty import MEDIUM, Difficulty
 
 Rng = np.random.Generator
 Defect = Literal["blurred", "dark", "broken", "duplicate"]
@@ -33,12 +34,13 @@ MAX_HIDDEN_SHARE = 0.60
 
 @dataclass(frozen=True)
 class SceneSettings:
-    """Size in pixels, JPEG quality and largest number of ingredients."""
+    """Size in pixels, JPEG quality, difficulty, and the ingredients to choose from."""
 
     width: int = 640
     height: int = 480
     jpeg_quality: int = 88
-    max_items: int = 4
+    difficulty: Difficulty = MEDIUM
+    classes: tuple[str, ...] = CLASSES
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ class _Picture:
     def __init__(self, rng: Rng, settings: SceneSettings) -> None:
         self.rng = rng
         self.width, self.height = settings.width, settings.height
-        self.max_items = settings.max_items
+        self.difficulty, self.classes = settings.difficulty, settings.classes
         kind, variant = int(rng.integers(len(kitchen.BACKDROPS))), int(rng.integers(kitchen.VARIANTS))
         place = kitchen.backdrop(kind, variant)
         self.rgb, self.floors = _view(place, rng, self.width, self.height)
@@ -112,13 +114,20 @@ class _Picture:
 
     def arrange(self) -> None:
         """Place clutter in the background, the ingredients, and sometimes clutter in front."""
-        for _ in range(int(self.rng.integers(1, 4))):
+        level = self.difficulty
+        for _ in range(int(self.rng.integers(level.clutter[0], level.clutter[1] + 1))):
             self._put_clutter(self.rng.uniform(0.24, 0.44))
-        count = int(self.rng.choice(self.max_items, p=_chances(self.max_items))) + 1
-        for label in self.rng.choice(CLASSES, count, replace=bool(self.rng.random() < 0.15)):
+        count = int(self.rng.choice(level.max_items, p=_chances(level.max_items))) + 1
+        is_repeated = bool(self.rng.random() < 0.15)
+        for label in self.rng.choice(self.classes, self._possible(count, is_repeated=is_repeated), replace=is_repeated):
             self._put_ingredient(str(label))
-        if self.rng.random() < 0.30:
-            self._put_clutter(self.rng.uniform(0.10, 0.18))
+        for _ in range(level.in_front):
+            if self.rng.random() < level.in_front_probability:
+                self._put_clutter(self.rng.uniform(*level.in_front_size))
+
+    def _possible(self, count: int, *, is_repeated: bool) -> int:
+        """The count, or the number of classes where each occurs at most once."""
+        return count if is_repeated else min(count, len(self.classes))
 
     def truth(self) -> tuple[TruthBox, ...]:
         return tuple(truth for number in range(1, len(self.labels) + 1) if (truth := self._visible(number)))
@@ -126,21 +135,21 @@ class _Picture:
     def rendered(self) -> Array:
         """The picture with the effects of light, lens and sensor, RGB 0…255."""
         rng = self.rng
-        light = _light(rng, self.width, self.height)
+        light = _light(rng, self.width, self.height, self.difficulty)
         picture = self.rgb * light
-        if (softness := rng.uniform(0.0, 0.9)) > 0.35:
+        if (softness := rng.uniform(0.0, self.difficulty.softness)) > 0.35:
             picture = cv2.GaussianBlur(picture, (0, 0), softness)
         top, left = (int(offset) for offset in rng.integers(0, 160, 2))
-        grain = _grain()[top : top + self.height, left : left + self.width, None] * rng.uniform(2.0, 6.0)
+        grain = _grain()[top : top + self.height, left : left + self.width, None] * rng.uniform(*self.difficulty.grain)
         return np.clip(picture * 255 + grain, 0, 255).astype(np.float32)
 
     def _put_ingredient(self, label: str) -> None:
         sprite = ingredients.drawing_of(label, int(self.rng.integers(ingredients.VARIANTS)))
         tilt = 10 if label in ingredients.UPRIGHT else 18
-        size = self.rng.uniform(0.26, 0.33 if self.floors else 0.40) * self.width * (0.85 if label == "egg" else 1.0)
-        placed = self._place(
-            sprite, size, self.rng.uniform(-tilt, tilt), clearance=0.8, mirrors=label not in ingredients.WITH_TEXT
-        )
+        sizes = self.difficulty.shelf_size if self.floors else self.difficulty.size
+        size = self.rng.uniform(*sizes) * self.width * (0.85 if label == "egg" else 1.0)
+        turn, mirrors = self.rng.uniform(-tilt, tilt), label not in ingredients.WITH_TEXT
+        placed = self._place(sprite, size, turn, clearance=self.difficulty.clearance, mirrors=mirrors)
         self.labels.append(label)
         self.full.append(int((placed.alpha > 0.5).sum()))
         self._lay(placed, number=len(self.labels))
@@ -263,15 +272,15 @@ def _window(placed: _Placed, width: int, height: int) -> tuple[slice, slice, sli
     )
 
 
-def _light(rng: Rng, width: int, height: int) -> Array:
+def _light(rng: Rng, width: int, height: int, level: Difficulty) -> Array:
     """Factors for each pixel and channel: warm or cold light, brighter on one side, possibly with a shadow."""
     x, y = np.meshgrid(np.linspace(-1, 1, 40, dtype=np.float32), np.linspace(-1, 1, 30, dtype=np.float32))
     angle = rng.uniform(0, 2 * np.pi)
-    light = rng.uniform(0.80, 1.10) * (1 + rng.uniform(0.0, 0.22) * (np.cos(angle) * x + np.sin(angle) * y))
+    light = rng.uniform(*level.light) * (1 + rng.uniform(0.0, level.slope) * (np.cos(angle) * x + np.sin(angle) * y))
     light *= 1 - rng.uniform(0.0, 0.16) * (x**2 + y**2)
-    if rng.random() < 0.35:
+    if rng.random() < level.shadow_probability:
         edge = (np.cos(angle * 1.7) * x + np.sin(angle * 1.7) * y - rng.uniform(-0.5, 0.5)) * rng.uniform(3, 9)
-        light *= 1 - rng.uniform(0.12, 0.36) / (1 + np.exp(-edge))
+        light *= 1 - rng.uniform(*level.shadow) / (1 + np.exp(-edge))
     warmth = rng.uniform(-0.09, 0.11)
     tint = np.array([1 + warmth, 1 + warmth * 0.15, 1 - warmth], np.float32)
     return np.asarray(
