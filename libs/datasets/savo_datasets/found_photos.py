@@ -23,6 +23,8 @@ class CheckedPhoto:
     """Text of its YOLO label file, checked, with polygons replaced by their bounding boxes."""
     signature: Signature
     capture: Capture | None = None
+    synthetic: bool = False
+    """Drawn by a program: for train alone."""
 
 
 @dataclass

@@ -19,6 +19,7 @@ from savo_datasets.labels import count_classes, format_labels
 from savo_datasets.sessions import Photo, read_capture
 from savo_datasets.signatures import signature_of
 from savo_datasets.splits import SPLITS, assign_splits
+from savo_datasets.synthetic import is_synthetic
 from savo_datasets.yolo_folder import no_labelled_photo_error
 from savo_datasets.yolo_writer import place_photo, write_description
 
@@ -45,6 +46,8 @@ class Prepared:
     table: ClassTable
     unboxed: Mapping[str, int] = field(default_factory=dict)
     """Photos with an item without a box, by split. A model that finds such an item is counted wrong."""
+    synthetic: int = 0
+    """Photos that a program drew. Each of their groups is in train."""
 
 
 def find_photos(folder: Path, on_read: OnRead = lambda _count: None) -> FoundPhotos:
@@ -87,7 +90,8 @@ def _checked(sample: Sample, classes: Sequence[str], digests: set[bytes]) -> Che
     if signature is None:
         return "unreadable"
     digests.add(digest)
-    return CheckedPhoto(sample.path, format_labels(sample.boxes, classes), signature, read_capture(content))
+    labels = format_labels(sample.boxes, classes)
+    return CheckedPhoto(sample.path, labels, signature, read_capture(content), is_synthetic(content))
 
 
 def prepare(
@@ -99,7 +103,7 @@ def prepare(
     *,
     link: bool = False,
 ) -> Prepared:
-    """Split the photos and write the data set to `output`, a new or empty folder.
+    """Split the photos and write the data set to `output`, a new or empty folder. Synthetic photos go to train.
 
     `shares`: fractions of train, val and test. `link`: see `place_photo`. The folder appears complete or not at all.
     Raises `DatasetError` when `output` is not empty.
@@ -108,8 +112,9 @@ def prepare(
     boxes = [count_classes(photo.labels) for photo in found.photos]
     expected = [split for split, share in zip(SPLITS, shares, strict=True) if share > 0]
     groups = group_photos(photos, grouping, boxes, len(expected))
-    splits = assign_splits(groups.groups, shares, seed, boxes)
-    table = class_table(found.classes, boxes, splits, groups, expected=expected)
+    synthetic = {group for group, photo in zip(groups.groups, found.photos, strict=True) if photo.synthetic}
+    splits = assign_splits(groups.groups, shares, seed, boxes, synthetic)
+    table = class_table(found.classes, boxes, splits, groups, expected=expected, train_only=synthetic)
     present = [split for split in SPLITS if split in splits]
     with new_folder(output) as building:
         for photo, split in zip(found.photos, splits, strict=True):
@@ -119,7 +124,11 @@ def prepare(
         data = write_description(building, found.classes, root=output, present=present)
     prepared = count_prepared(splits, groups.groups, table, found.left_out.counts(), output / data.name)
     unboxed = Counter(split for photo, split in zip(photos, splits, strict=True) if photo.name in found.unboxed)
-    return replace(prepared, unboxed={split: unboxed[split] for split in SPLITS})
+    return replace(
+        prepared,
+        unboxed={split: unboxed[split] for split in SPLITS},
+        synthetic=sum(photo.synthetic for photo in found.photos),
+    )
 
 
 def count_prepared(

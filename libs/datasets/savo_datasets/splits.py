@@ -128,7 +128,7 @@ class _Assignment:
     def improve(self) -> None:
         """Apply the best move or swap of groups, until none reduces the cost."""
         free = np.flatnonzero(~self._table.fixed)
-        for _ in range(_ROUNDS if len(self._have) > 1 else 0):
+        for _ in range(_ROUNDS if len(self._have) > 1 and len(free) else 0):
             if not self._apply_best_move(free) and not self._apply_best_swap(free):
                 return
 

@@ -98,6 +98,8 @@ def prepare(
     Samples of an object store (s3://, with the R2_* settings or SAVO_S3_ENDPOINT_URL, or the folder .savo/objects) keep
     the split of their collection unless --split is given. The same command continues an interrupted download.
 
+    Photos whose metadata mark them as synthetic (`savo synthesize`) go to train alone.
+
     A photo or a row of a label file that cannot be used is left out and counted; with --strict nothing is written then.
     """
     _check_shares(split)
@@ -185,12 +187,17 @@ def _print(prepared: Prepared, classes: Sequence[str], found: FoundPhotos | None
         counts = {"photos": prepared.counts, "groups": prepared.groups, "boxes": prepared.boxes}
         labels = {"left_out_files": found.left_out.files, "counted": found.counted} if found else {}
         names = {"unknown_classes": found.unknown_classes, "unboxed_photos": prepared.unboxed} if found else {}
+        synthetic = {"synthetic_photos": prepared.synthetic} if found else {}
         left_out = {"left_out": prepared.left_out} | labels
         balance = prepared.table.as_dict()
-        print_json({"data": str(prepared.data), **counts, **left_out, "classes": classes, **names, **balance})
+        print_json(
+            {"data": str(prepared.data), **counts, **left_out, "classes": classes, **names, **synthetic, **balance}
+        )
         return
     _print_splits(prepared)
     _print_classes(prepared.table)
+    if prepared.synthetic:
+        print_line(f"synthetic: {prepared.synthetic} photos, in train alone with the photos of their groups")
     for reason, count in prepared.left_out.items():
         print_line(f"left out: {count} ({reason})")
         _print_files(found.left_out.files[reason] if found else ())
