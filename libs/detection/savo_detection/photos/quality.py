@@ -77,7 +77,7 @@ class QualityPolicy:
     max_clipped: float = 0.12
     min_mean_luma: float = 81.0
     """A photo below it is dark, unless its 95th percentile reaches `min_bright_luma`."""
-    min_bright_luma: float = 110.0
+    min_bright_luma: float = 98.0
     """A lit object before a black background has a low mean, and is no dark photo."""
     min_contrast: float = 22.0
     min_sharpness: float = 5.0
