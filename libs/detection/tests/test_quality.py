@@ -49,7 +49,7 @@ def test_real_photos_pass_and_their_blurred_and_darkened_copies_do_not(real_phot
 
 @pytest.mark.photos
 def test_each_fault_of_a_real_photo_is_refused_with_its_reason(real_photos: Path) -> None:
-    originals = read_originals(photo_paths([real_photos])[::40])
+    originals = read_originals(photo_paths([real_photos])[::60])
     faulty = measure_all(originals, FAULTS)
     assert {fault.name: refused_as(faulty[fault.name], fault.reason) for fault in FAULTS} == {
         fault.name: len(originals) for fault in FAULTS
