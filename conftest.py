@@ -11,7 +11,7 @@ from PIL import Image
 
 _PARTS = Path(__file__).parent / "tests" / "parts"
 # Loaded first, because the other parts import these and pytest must import a plug-in before other code does.
-_FIRST = ["addresses", "parts_table", "containers", "wheel"]
+_FIRST = ["addresses", "parts_table", "containers", "server_folders", "wheel"]
 
 pytest_plugins = [
     f"tests.parts.{name}" for name in [*_FIRST, *sorted({path.stem for path in _PARTS.glob("[!_]*.py")} - set(_FIRST))]

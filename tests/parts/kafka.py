@@ -6,7 +6,6 @@ import os
 import secrets
 import shutil
 import subprocess
-import tempfile
 import time
 import uuid
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ import pytest
 from tests.parts.addresses import free_port
 from tests.parts.containers import container, why_no_container
 from tests.parts.parts_table import record
+from tests.parts.server_folders import server_folder
 
 if TYPE_CHECKING:
     from savo_runtime.messaging.kafka.embedded import EmbeddedBroker
@@ -72,7 +72,7 @@ class JavaKafka:
     """Kafka as a process on this machine's Java."""
 
     def __init__(self, jars: Path) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="savo-kafka-"))
+        self._folder = server_folder("savo-kafka-")
         self._jars = jars
         self._process: subprocess.Popen[bytes] | None = None
         port, controller = free_port(), free_port()

@@ -20,6 +20,7 @@ import pytest
 from tests.parts.addresses import free_port
 from tests.parts.containers import container, why_no_container
 from tests.parts.parts_table import record
+from tests.parts.server_folders import server_folder
 
 IMAGE = "postgres:17.6-bookworm"
 START_WITHIN = 200.0
@@ -180,7 +181,7 @@ def _server() -> tuple[PostgresServer, str]:
         reason = f"{no_container}, and PostgreSQL's initdb is not installed"
         record("PostgreSQL", "skipped", reason)
         pytest.skip(reason)
-    folder = Path(tempfile.mkdtemp(prefix="savo-postgres-"))
+    folder = server_folder("savo-postgres-")
     if user := _ordinary_user():
         shutil.chown(folder, user)
     server = LocalPostgres(binaries, folder, free_port())
