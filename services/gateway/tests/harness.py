@@ -57,6 +57,11 @@ class GatewayHarness:
         (read,) = [read for kind, read in readers if kind is type(event)]
         await read(Envelope.new(event, "test"))
 
+    async def run_worker(self, name: str) -> None:
+        """Run a worker of the service once."""
+        (worker,) = [worker for worker in self.service.workers if worker.name == name]
+        await worker.run()
+
     async def published(self, kind: type[Any] = Event) -> list[Any]:
         return [event for event in await published_by_outbox(self.runtime) if isinstance(event, kind)]
 

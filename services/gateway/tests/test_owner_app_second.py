@@ -66,6 +66,7 @@ async def answering(gateway: GatewayHarness, *items: Detection) -> AsyncIterator
                 if requested.scan_id not in answered:
                     answered.add(requested.scan_id)
                     await gateway.deliver(completed(requested, *items))
+            await gateway.run_worker("poll-finished-scans")  # a request may begin to wait after its scan's result
             await asyncio.sleep(0.005)
 
     task = asyncio.create_task(answer())
