@@ -193,7 +193,7 @@ _NONE_SELECTED = "no dead letter matches the selection"
 
 async def _read(settings: RuntimeSettings, selected: DeadLetterSelection) -> list[DeadLetter]:
     async with TopicReader(settings) as reader:
-        sources = selected.sources()
+        sources = await selected.sources_with_records(reader, settings.sandbox)
         return [found for source in sources async for found in selected.read(reader, source, settings.sandbox)]
 
 

@@ -93,6 +93,14 @@ class DeadLetterSelection:
             and (not self.services or source.service in self.services)
         ]
 
+    async def sources_with_records(self, reader: TopicReader, sandbox: str | None) -> list[DeadLetterTopic]:
+        """Those of `sources` that hold records now. A few requests for all topics: most of them are empty."""
+        names = {name_on_kafka(source.name, sandbox): source for source in self.sources()}
+        partitions = await reader.partitions(names)
+        starts, ends = await reader.beginning_offsets(partitions), await reader.end_offsets(partitions)
+        filled = {partition.topic for partition in partitions if starts[partition] < ends[partition]}
+        return [source for name, source in names.items() if name in filled]
+
     def matches(self, dead_letter: DeadLetter) -> bool:
         if self.reasons and not {dead_letter.reason, dead_letter.error_type} & self.reasons:
             return False

@@ -129,7 +129,7 @@ class Redrive:
         report = RedriveReport(self._dry_run)
         try:
             async with TopicReader(self._settings) as reader:
-                for source in self._selection.sources():
+                for source in await self._selection.sources_with_records(reader, self._settings.sandbox):
                     with exclusive_lock(state_path(self._settings, source)):
                         await self._redrive(reader, source, report)
         finally:
