@@ -223,9 +223,14 @@ class BoundedRead:
 async def partitions_of(consumer: AIOKafkaConsumer, topics: Iterable[str]) -> list[TopicPartition]:
     """The partitions of those topics that exist, in the given order of topics. Raises `KafkaError`."""
     # The public calls know only subscribed topics.
-    metadata = await consumer._client.fetch_all_metadata()  # noqa: SLF001
-    return [
+    client = consumer._client  # noqa: SLF001
+    metadata = await client.fetch_all_metadata()
+    found = [
         TopicPartition(topic, number)
         for topic in topics
         for number in sorted(metadata.partitions_for_topic(topic) or ())
     ]
+    # Else a request for offsets learns one topic at a time, with a wait of 0.1 s for each.
+    for topic in {partition.topic for partition in found}:
+        client.add_topic(topic)
+    return found
