@@ -9,7 +9,8 @@ compaction, and loses its records when it stops. A new record does not wake a wa
 from __future__ import annotations
 
 import ctypes
-from concurrent.futures import ThreadPoolExecutor
+import socket
+from concurrent.futures import ThreadPoolExecutor, wait
 from types import TracebackType
 from typing import Literal, Self
 
@@ -53,8 +54,8 @@ class EmbeddedBroker:
             self.stop()
             raise FatalError("the embedded broker cannot start: librdkafka created no mock cluster")
         _LIBRARY.rd_kafka_mock_group_initial_rebalance_delay_ms(self._cluster, 0)
-        self._create_topics()
         self.bootstrap_servers = _LIBRARY.rd_kafka_mock_cluster_bootstraps(self._cluster).decode()
+        self._create_topics()
         log.warning(
             "embedded_broker.started",
             bootstrap_servers=self.bootstrap_servers,
@@ -78,12 +79,17 @@ class EmbeddedBroker:
         self.stop()
 
     def _create_topics(self) -> None:
-        """Create all topics concurrently: librdkafka's thread polls its requests rarely, then serves all of them."""
+        """Create all topics. librdkafka's thread serves requests once a second, or when its socket has a connection."""
         partitions = {topic.name: min(topic.partitions, self._max_partitions) for topic in TOPICS} | {
             name: 1 for _, _, name in dead_letter_topics()
         }
+        host, port = self.bootstrap_servers.split(":")
         with ThreadPoolExecutor(len(partitions)) as pool:
-            list(pool.map(self._create_topic, partitions, partitions.values()))
+            requests = [pool.submit(self._create_topic, name, number) for name, number in partitions.items()]
+            while wait(requests, timeout=0.01).not_done:
+                socket.create_connection((host, int(port))).close()
+        for request in requests:
+            request.result()
 
     def _create_topic(self, name: str, partitions: int) -> None:
         if code := _LIBRARY.rd_kafka_mock_topic_create(self._cluster, name.encode(), partitions, 1):
