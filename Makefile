@@ -41,9 +41,9 @@ test: install ## lint and all tests, on the real Kafka, PostgreSQL, browser … 
 	@$(MAKE) --no-print-directory style
 	@$(MAKE) --no-print-directory -j 2 types suite
 
-# Three workers on two cores: most tests wait for a broker, a database or a process. The longest files come first.
+# Four workers on two cores: most tests wait for a broker, a database or a process. The longest files come first.
 suite: ## part of test: pytest
-	$(RUN)/pytest -m "not real" -n 3 --dist loadfile --no-loadscope-reorder
+	$(RUN)/pytest -m "not real" -n 4 --dist loadfile --no-loadscope-reorder
 
 test-real: install ## longer tests: Docker Compose, versitygw, long chaos, the newest Python, a new machine
 	$(RUN)/pytest -m real

@@ -19,7 +19,7 @@ COUNTED_WITHIN = 60.0
 SETTINGS = {"SAVO_COLLECT_TRAINING_DATA": "true", "SAVO_USE_CUSTOM_VISION": "false"}
 PART = {"filename": "image_picker_1.jpg", "media_type": "application/octet-stream"}
 
-pytestmark = [pytest.mark.slow(60), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.real, pytest.mark.slow(60), pytest.mark.timeout(600)]
 
 
 @pytest.mark.parametrize("broker", ["embedded", pytest.param("kafka", marks=pytest.mark.kafka)])

@@ -26,6 +26,7 @@ TINY = TrainPolicy(
 )
 
 pytestmark = [
+    pytest.mark.real,
     pytest.mark.torch,
     pytest.mark.slow(90),
     pytest.mark.skipif(

@@ -29,6 +29,7 @@ ENGINES = [
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
+@pytest.mark.real
 @pytest.mark.slow(20)
 @pytest.mark.parametrize("engine", ENGINES)
 def test_memory_does_not_grow_from_swap_to_swap(engine: EngineName) -> None:
