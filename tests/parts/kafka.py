@@ -6,6 +6,7 @@ import os
 import secrets
 import shutil
 import subprocess
+import tempfile
 import time
 import uuid
 from collections.abc import Iterator
