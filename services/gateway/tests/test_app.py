@@ -180,6 +180,7 @@ async def test_the_openapi_document_has_every_route_with_its_tag(gateway: Gatewa
         ("GET", "/training/progress"),
         ("GET", "/training/corrections"),
         ("GET", "/training/export"),
+        ("GET", "/training/export/{table}"),
         ("POST", "/training/upload-image"),
         ("POST", "/training/submit"),
         ("POST", "/inventory/scan"),
