@@ -59,9 +59,11 @@ async def requests_of(gateway: GatewayHarness) -> list[ScanRequested]:
 async def answering(gateway: GatewayHarness, *items: Detection) -> AsyncIterator[None]:
     """Vision: answers each new request while the block runs."""
 
+    ended = asyncio.Event()  # instead of a cancellation, which could hit a query
+
     async def answer() -> None:
         answered: set[str] = set()
-        while True:
+        while not ended.is_set():
             for requested in await requests_of(gateway):
                 if requested.scan_id not in answered:
                     answered.add(requested.scan_id)
@@ -73,7 +75,8 @@ async def answering(gateway: GatewayHarness, *items: Detection) -> AsyncIterator
     try:
         yield
     finally:
-        task.cancel()
+        ended.set()
+        await task
 
 
 async def analysed(gateway: GatewayHarness, *items: Detection, user: str = "anna", seed: int = 1) -> dict[str, Any]:
