@@ -48,20 +48,23 @@ class Download:
         if self.output.exists():
             raise CommandError(f"{self.output} exists: give another --output, or remove it first")
         part = part_of(self.output)
+        lost: Exception = EOFError("the archive has no end")
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 self._receive(part, on_progress)
             except httpx2.ConnectError as error:
                 if attempt == 1:
                     raise self.gateway.no_answer(error) from error
-            except httpx2.TransportError:
-                pass
+                lost = error
+            except httpx2.TransportError as error:
+                lost = error  # the next attempt continues
             if summary := _summary_of(part):
                 part.replace(self.output)
                 return summary
             self.sleep(2.0 ** (attempt - 1))
         raise CommandError(
             f"the connection was lost {_ATTEMPTS} times; {part} has what arrived. Run the same command to continue"
+            f" ({type(lost).__name__}: {lost})"
         )
 
     def _receive(self, part: Path, on_progress: OnProgress) -> None:

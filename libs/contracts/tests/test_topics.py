@@ -49,7 +49,7 @@ def test_an_example_decodes_and_encodes_to_the_same_record(path: Path) -> None:
 @every_example
 def test_an_example_is_valid_by_the_published_schema(path: Path) -> None:
     topic, example, _ = record(path)
-    jsonschema.Draft202012Validator(event_schema(topic)).validate(example["value"])
+    assert not list(jsonschema.Draft202012Validator(event_schema(topic)).iter_errors(example["value"]))
 
 
 @every_topic

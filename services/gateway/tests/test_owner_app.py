@@ -22,6 +22,7 @@ from savo_gateway.access.rate_limits import RateLimit
 from savo_gateway.access.records import Scope
 from savo_gateway.adapters.key_store import SqlKeys
 from savo_gateway.adapters.owner_app.app_scan_store import SqlAppScans
+from savo_gateway.errors import TooManyRequestsError
 from savo_gateway.owner_app.first import routes
 from savo_gateway.owner_app.first.live_frames import LiveFrames
 from savo_gateway.owner_app.first.routes import FirstGenerationUseCases
@@ -414,9 +415,15 @@ class TestOpenAccess:
         limits = gateway.provided(OpenAccess).limits
         now = [0.0]
         camera = replace(limits, requests=replace(limits.requests, seconds=lambda: now[0]))
-        for _ in range(300):
-            camera.take("192.0.2.1", 400_000)
-            now[0] += 2
+
+        def send_frames(number: int, every: float) -> None:
+            for _ in range(number):
+                camera.take("192.0.2.1", 400_000)
+                now[0] += every
+
+        send_frames(300, every=2)
+        with pytest.raises(TooManyRequestsError):
+            send_frames(300, every=0.1)
 
     async def test_the_budget_of_a_day_stops_scans(self, gateway: GatewayHarness) -> None:
         use = gateway.provided(FirstGenerationUseCases)

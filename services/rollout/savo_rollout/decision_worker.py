@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 from savo_contracts.rollout import RolloutState
 from savo_rollout.aliases import Aliases, aliases_of
@@ -51,11 +52,9 @@ class DecisionWorker:
             self._aligned = trial.sequence
 
     async def _wait(self) -> None:
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(_IDLE_SECONDS):
                 await self._new_evidence.wait()
-        except TimeoutError:
-            pass
         self._new_evidence.clear()
 
     def _set_gauges(self, trial: Trial) -> None:

@@ -103,7 +103,10 @@ def test_a_sixth_alarm_is_refused_while_the_others_use_the_whole_alpha() -> None
 
 def test_a_sixth_alarm_is_accepted_when_another_measure_reduces_its_share() -> None:
     halved = replace(FAILURES, alarm_share=Fraction(1, 10))
-    GatePolicy(measures=(*(row for row in SIMULATED if row is not FAILURES), halved, _alarmed(Fraction(1, 10))))
+    policy = GatePolicy(
+        measures=(*(row for row in SIMULATED if row is not FAILURES), halved, _alarmed(Fraction(1, 10)))
+    )
+    assert sum(row.alarm_share for row in policy.measures) == 1
 
 
 def test_a_measure_without_an_alarm_delays_a_candidate_but_never_ends_its_trial() -> None:

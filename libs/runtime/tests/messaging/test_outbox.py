@@ -172,6 +172,7 @@ async def test_a_commit_wakes_the_relay(tables: Database, outbox: Outbox, sender
     await eventually(lambda: sender.keys() == ["a"])
     relay.cancel()
     await asyncio.wait([relay])
+    assert sender.keys() == ["a"]
 
 
 async def test_a_row_committed_by_this_process_is_published_without_a_query(
@@ -231,6 +232,7 @@ async def test_a_relay_continues_after_kafka_was_down(
     await eventually(lambda: sender.keys() == ["a"])
     running.cancel()
     await asyncio.wait([running])
+    assert sender.keys() == ["a"], "published once"
 
 
 @pytest.mark.parametrize("database_settings", [pytest.param("postgres", marks=pytest.mark.postgres)], indirect=True)

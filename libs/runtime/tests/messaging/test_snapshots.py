@@ -63,8 +63,11 @@ async def test_a_replica_is_ready_only_after_it_has_read_the_topic_to_its_end(be
 
 
 async def test_an_empty_topic_is_caught_up_at_once(bench: Bench) -> None:
-    consumers = await bench.consume(snapshots=[ErasedSubjects().snapshot()])
+    erasures = ErasedSubjects()
+    consumers = await bench.consume(snapshots=[erasures.snapshot()])
     await eventually(consumers._snapshots[0].caught_up.is_set)
+    await consumers.check()
+    assert erasures.applied == []
 
 
 async def test_unreadable_records_and_tombstones_are_skipped(bench: Bench) -> None:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from types import MappingProxyType
 from typing import Protocol
 
@@ -265,10 +266,8 @@ class ParallelConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiok
 
     async def _commit_periodically(self) -> None:
         while True:
-            try:
+            with suppress(TimeoutError):
                 async with asyncio.timeout(COMMIT_EVERY):
                     await self._commit_now.wait()
-            except TimeoutError:
-                pass
             self._commit_now.clear()
             await self.commit()
