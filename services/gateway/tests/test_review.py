@@ -103,6 +103,16 @@ async def test_doubtful_samples_and_pending_photos_are_queued_the_greatest_doubt
     assert (hidden.status_code, hidden.json()["code"]) == (404, "review-not-found")
 
 
+async def test_an_imported_photo_without_a_scan_is_not_queued(gateway: GatewayHarness) -> None:
+    scan = await doubtful(gateway)
+    imported = rejected(gateway, scan, "needs-boxes")
+    for digit in "ab":
+        await gateway.deliver(imported.model_copy(update={"scan_id": digit * 32, "sha256": digit * 64}))
+    page = await queue(gateway, limit=1)
+    assert [entry["id"] for entry in page["queue"]] == [scan.scan_id]
+    assert page["next_cursor"] is None
+
+
 async def test_a_decision_is_the_newest_confirmation_with_an_engineers_boxes_and_no_evidence(
     gateway: GatewayHarness,
 ) -> None:

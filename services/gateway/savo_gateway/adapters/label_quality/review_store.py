@@ -49,8 +49,13 @@ class SqlReviews:
             await _queue(session, stored.scan_id, stored.subject, doubt, stored.revision, stored.stored_at)
 
     async def sample_rejected(self, rejected: SampleRejected) -> None:
-        """Queue a photo that an engineer can make a sample; remove any other from the queue."""
+        """Queue a photo that an engineer can make a sample; remove any other from the queue.
+
+        An imported photo has no scan here to confirm: it is imported again with other labels.
+        """
         async with self.database.session() as session:
+            if await session.get(ScanRow, rejected.scan_id) is None:
+                return
             newest = await _newest_review(session, rejected.scan_id)
             sample = await session.get(SampleRow, rejected.sha256)
             is_stored_since = sample and not sample.erased and sample.changed_at >= rejected.rejected_at
