@@ -44,7 +44,7 @@ def test_hidden_files_are_not_photos(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("classes.txt", "egg\n\n milk \n"),
+        ("classes.txt", "egg\n milk \n\n"),
         ("data.yaml", "names: [egg, milk]\n"),
         ("dataset.yaml", "names: {1: milk, 0: egg}\n"),
         ("data.yml", "names: {'1': milk, '0': egg}\n"),
@@ -53,6 +53,12 @@ def test_hidden_files_are_not_photos(tmp_path: Path) -> None:
 def test_class_names_are_read_in_the_order_of_their_ids(tmp_path: Path, name: str, content: str) -> None:
     write_file(tmp_path / "inside" / name, content)
     assert read_classes(tmp_path) == ("egg", "milk")
+
+
+def test_an_empty_line_before_a_class_name_is_refused(tmp_path: Path) -> None:
+    write_file(tmp_path / "classes.txt", "egg\n\nmilk\n")
+    with pytest.raises(DatasetError, match=r"classes\.txt:2 has no name, so class id 1 is unclear"):
+        read_classes(tmp_path)
 
 
 def test_more_than_ten_classes_keep_their_order(tmp_path: Path) -> None:

@@ -24,8 +24,16 @@ _EXPECTED = "names must be a list, or a mapping of class ids to names"
 
 
 def names_in_lines(path: Path, text: str) -> tuple[str, ...]:
-    """Names in the lines of a classes.txt, without empty lines. Raises `DatasetError` for a name that occurs twice."""
-    lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
+    """Names in the lines of a classes.txt, without empty lines at its end.
+
+    Raises `DatasetError` for a name that occurs twice, and for an empty line before a name: the ids after it differ by
+    one between programs that skip it and programs that count it.
+    """
+    lines = [(number, line.strip()) for number, line in enumerate(text.rstrip().splitlines(), start=1)]
+    if empty := [number for number, name in lines if not name]:
+        raise DatasetError(
+            f"{path}:{empty[0]} has no name, so class id {empty[0] - 1} is unclear: name it, or remove the line"
+        )
     _refuse_repeated(path, lines)
     return tuple(name for _, name in lines)
 
