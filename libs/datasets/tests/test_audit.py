@@ -67,6 +67,15 @@ def test_a_detection_belongs_to_the_nearest_label_of_its_name() -> None:
     assert (only.kind, only.bbox) == (ErrorKind.BADLY_PLACED, box(0.25))
 
 
+def test_a_missing_box_beside_boxes_of_its_name_is_no_other_place_of_theirs() -> None:
+    labels = [TruthBox("egg", box(0.1)), TruthBox("egg", box(0.35))]
+    third = found("egg", 0.4806)
+    assert box(0.35).iou(third.bbox) == pytest.approx(0.21, abs=0.001)
+    (only,) = suspicions(labels, [found("egg", 0.1), found("egg", 0.35), third])
+    assert (only.kind, only.suggestion) == (ErrorKind.MISSING, third)
+    assert only.score == pytest.approx(0.9 * 0.79, abs=0.001)
+
+
 def test_stored_detections_are_read_back_and_checked_by_line(tmp_path: Path) -> None:
     path = tmp_path / "detections.jsonl"
     write_predictions(path, {"train/a.jpg": [found("egg", 0.1)], "val/b.jpg": []})

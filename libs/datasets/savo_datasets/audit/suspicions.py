@@ -111,16 +111,23 @@ def _wrong_names(label: TruthBox, detections: Sequence[Detected], support: float
 def _other_places(
     index: int, labels: Sequence[TruthBox], detections: Sequence[Detected], support: float
 ) -> Iterator[Suspicion]:
-    """Detections of the label's name near it that no other label of the name is nearer to."""
+    """The best detection of the label's name near it that no other label of the name is nearer to.
+
+    A label with a good detection of its own has no other place: a worse detection beside it is of another item.
+    """
     label = labels[index]
-    own = [other for other in labels if other.label == label.label]
-    for entry in detections:
-        if entry.label != label.label or not _is_near(label.bbox, entry.bbox):
-            continue
-        nearest = max(own, key=lambda other: similarity(other.bbox, entry.bbox))
-        if nearest is label:
-            score = entry.confidence * (1 - similarity(label.bbox, entry.bbox)) * (1 - support)
-            yield Suspicion(ErrorKind.BADLY_PLACED, score, label.bbox, label.label, entry)
+    same_name = [other for other in labels if other.label == label.label]
+    own = [
+        entry
+        for entry in detections
+        if entry.label == label.label
+        and _is_near(label.bbox, entry.bbox)
+        and max(same_name, key=lambda other: similarity(other.bbox, entry.bbox)) is label
+    ]
+    best = max(own, key=lambda entry: entry.confidence * similarity(label.bbox, entry.bbox), default=None)
+    if best is not None:
+        score = best.confidence * (1 - similarity(label.bbox, best.bbox)) * (1 - support)
+        yield Suspicion(ErrorKind.BADLY_PLACED, score, label.bbox, label.label, best)
 
 
 def _missing(labels: Sequence[TruthBox], detections: Sequence[Detected]) -> list[Suspicion]:
