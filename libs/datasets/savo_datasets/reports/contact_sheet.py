@@ -9,9 +9,10 @@ from pathlib import Path
 from PIL import Image
 
 from savo_datasets.formats.samples import Sample
+from savo_datasets.reports.box_drawing import class_colours, draw_boxes, draw_marked
 from savo_datasets.reports.doubts import RankedSample, rank
-from savo_datasets.reports.html import PAGE_END, figure, page_head
-from savo_datasets.reports.pictures import as_data_url, class_colours, draw_boxes, sharpness, sheet, thumbnail
+from savo_datasets.reports.html import PAGE_END, counted, figure, page_head
+from savo_datasets.reports.pictures import as_data_url, sharpness, sheet, thumbnail
 
 __all__ = ["PAGE_NAME", "SHEET_NAME", "ranked_samples", "write_contact_sheet"]
 
@@ -38,11 +39,16 @@ def ranked_samples(
 
 
 def write_contact_sheet(
-    folder: Path, title: str, ranked: Sequence[RankedSample], classes: Sequence[str], summary: Iterable[str] = ()
+    folder: Path,
+    title: str,
+    ranked: Sequence[RankedSample],
+    classes: Sequence[str],
+    summary: Iterable[str] = (),
+    empty: str = "There is no photo.",
 ) -> Path:
     """Write the page and the PNG of its first pictures to `folder`, and return the page's path.
 
-    `summary`: sentences above the pictures.
+    `summary`: sentences above the pictures. `empty`: the sentence instead of the pictures where there are none.
     """
     folder.mkdir(parents=True, exist_ok=True)
     colours = class_colours(classes)
@@ -51,9 +57,9 @@ def write_contact_sheet(
     with page_path.open("w", encoding="utf-8") as page:
         page.write(page_head(title))
         page.write("".join(f"<p>{escape(sentence)}</p>\n" for sentence in summary))
-        page.write('<div class="grid">\n')
+        page.write('<div class="grid">\n' if ranked else f"<p>{escape(empty)}</p>\n<div>")
         for entry in ranked:
-            picture = _picture(entry.sample, colours)
+            picture = _picture(entry, colours)
             if picture is None:
                 continue
             page.write(figure(as_data_url(picture), entry.sample.name, _notes(entry)))
@@ -66,17 +72,22 @@ def write_contact_sheet(
     return page_path
 
 
-def _picture(sample: Sample, colours: dict[str, str]) -> Image.Image | None:
+def _picture(entry: RankedSample, colours: dict[str, str]) -> Image.Image | None:
+    """None for a photo that cannot be read. With marked boxes, the other labels are only hinted at."""
+    sample = entry.sample
     try:
         picture = thumbnail(sample.path, _SIDE) if sample.path else None
     except (OSError, ValueError, SyntaxError):
         return None
-    if picture is not None:
+    marked = [box for doubt in entry.doubts for box in doubt.marked]
+    if picture is not None and marked:
+        draw_marked(picture, sample.boxes, marked)
+    elif picture is not None:
         draw_boxes(picture, sample.boxes, colours)
     return picture
 
 
 def _notes(entry: RankedSample) -> list[str]:
     place = [entry.sample.split] if entry.sample.split else []
-    boxes = f"{len(entry.sample.boxes)} boxes" if entry.sample.boxes else "background"
+    boxes = counted(len(entry.sample.boxes), "box") if entry.sample.boxes else "background"
     return [", ".join([*place, boxes]), *(doubt.text for doubt in entry.doubts)]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from itertools import combinations
 
+from savo_contracts.geometry import BoundingBox
 from savo_datasets.formats.samples import Sample
 
-__all__ = ["Doubt", "RankedSample", "box_doubts", "rank"]
+__all__ = ["Doubt", "DoubtKind", "MarkedBox", "RankedSample", "box_doubts", "rank"]
 
 _MIN_OVERLAP = 0.7
 """IoU above which two boxes are likely to be of one item."""
@@ -22,12 +24,35 @@ _MAX_PAIRS_OF = 200
 """Boxes of a photo that are compared with each other."""
 
 
+class DoubtKind(StrEnum):
+    """What is doubtful about a photo without a model's help."""
+
+    OVERLAP = "overlap"
+    TINY = "tiny"
+    WHOLE_PHOTO = "whole-photo"
+    LONG = "long"
+    BLURRED = "least-sharp"
+
+
+@dataclass(frozen=True)
+class MarkedBox:
+    """A box that its picture emphasises, with a caption."""
+
+    bbox: BoundingBox
+    caption: str
+    is_suggestion: bool = False
+    """The box is no label but what a model suggests."""
+
+
 @dataclass(frozen=True)
 class Doubt:
     """A reason to look at a photo."""
 
     weight: float
     text: str
+    kind: DoubtKind | None = None
+    """None for a doubt of another origin, such as a model's."""
+    marked: tuple[MarkedBox, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -60,7 +85,7 @@ def rank(found: Iterable[tuple[Sample, float | None]]) -> list[RankedSample]:
 def _ranked(sample: Sample, sharpness: float | None, limit: float) -> RankedSample:
     doubts = box_doubts(sample)
     if sharpness is not None and sharpness < limit:
-        doubts.append(Doubt(0.5, f"among the least sharp ({sharpness:.0f})"))
+        doubts.append(Doubt(0.5, f"among the least sharp ({sharpness:.0f})", DoubtKind.BLURRED))
     return RankedSample(sample, tuple(doubts), sharpness)
 
 
@@ -73,7 +98,7 @@ def _overlaps(sample: Sample) -> Iterator[Doubt]:
         overlap = one.bbox.iou(other.bbox)
         if overlap > _MIN_OVERLAP:
             names = f"two boxes of {one.label}" if one.label == other.label else f"{one.label} and {other.label}"
-            yield Doubt(1 + overlap, f"{names} at one place (IoU {overlap:.2f})")
+            yield Doubt(1 + overlap, f"{names} at one place (IoU {overlap:.2f})", DoubtKind.OVERLAP)
 
 
 def _sizes(sample: Sample) -> Iterator[Doubt]:
@@ -82,11 +107,11 @@ def _sizes(sample: Sample) -> Iterator[Doubt]:
         sides = box.bbox.width * width, box.bbox.height * height
         size = f"{sides[0]:.0f}×{sides[1]:.0f} pixels"
         if min(sides) < _MIN_SIDE:
-            yield Doubt(1.5, f"{box.label}: only {size}")
+            yield Doubt(1.5, f"{box.label}: only {size}", DoubtKind.TINY)
         elif box.bbox.area > _MAX_AREA:
-            yield Doubt(1.0, f"{box.label}: nearly the whole photo")
+            yield Doubt(1.0, f"{box.label}: nearly the whole photo", DoubtKind.WHOLE_PHOTO)
         elif _ratio(sides) > _MAX_RATIO:
-            yield Doubt(1.0, f"{box.label}: very long, {size}")
+            yield Doubt(1.0, f"{box.label}: very long, {size}", DoubtKind.LONG)
 
 
 def _ratio(sides: Sequence[float]) -> float:

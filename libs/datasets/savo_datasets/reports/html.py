@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from html import escape
 
-__all__ = ["PAGE_END", "figure", "page_head", "table"]
+__all__ = ["PAGE_END", "counted", "figure", "page_head", "table"]
 
 PAGE_END = "</main></html>\n"
 
@@ -13,6 +13,11 @@ PAGE_END = "</main></html>\n"
 def page_head(title: str) -> str:
     """Beginning of a page; `PAGE_END` is its end."""
     return _HEAD.format(title=escape(title))
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun, such as "1 photo" and "2 photos"."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}{'es' if noun.endswith('x') else 's'}"
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -31,7 +36,7 @@ def figure(source: str, name: str, notes: Sequence[str]) -> str:
 _HEAD = """<!doctype html><html lang="en"><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1"><title>{title}</title>
 <style>body{{font:15px/1.5 system-ui,sans-serif;margin:0;background:#f6f7f9;color:#1c2024}}
-main{{max-width:1500px;margin:auto;padding:24px}}h1{{font-size:22px}}h2{{font-size:18px;margin-top:28px}}
+main{{max-width:1500px;margin:auto;padding:24px}}h1{{font-size:22px;overflow-wrap:anywhere}}h2{{font-size:18px;margin-top:28px}}
 table{{border-collapse:collapse;margin:12px 24px 12px 0;background:#fff}}
 th,td{{padding:4px 12px;border:1px solid #dfe3e8;text-align:right}}td:first-child,th:first-child{{text-align:left}}
 .grid{{display:grid;grid-template-columns:repeat(auto-fill,minmax(260px,1fr));gap:14px}}

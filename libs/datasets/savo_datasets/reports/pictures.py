@@ -1,9 +1,9 @@
-"""Pictures of labelled photos: thumbnails with their boxes, and sheets of thumbnails."""
+"""Pictures of photos: thumbnails, sheets of thumbnails, and how sharp a photo is."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -11,13 +11,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from savo_datasets.labels import TruthBox
+__all__ = ["as_data_url", "sharpness", "sheet", "thumbnail"]
 
-__all__ = ["as_data_url", "class_colours", "draw_boxes", "sharpness", "sheet", "thumbnail"]
-
-_PALETTE = (
-    "#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#008080", "#f032e6", "#9a6324", "#808000", "#000075",
-)  # fmt: skip
 _MEASURED_SIDE = 512
 """Longer side in pixels at which sharpness is measured, so that photos of different sizes compare."""
 _GAP, _CAPTION = 8, 20
@@ -30,25 +25,6 @@ def thumbnail(photo: Path, side: int) -> Image.Image:
         upright = ImageOps.exif_transpose(image).convert("RGB")
         upright.thumbnail((side, side))
         return upright
-
-
-def class_colours(classes: Sequence[str]) -> dict[str, str]:
-    """A colour for each class. Colours repeat after ten classes."""
-    return {name: _PALETTE[number % len(_PALETTE)] for number, name in enumerate(classes)}
-
-
-def draw_boxes(picture: Image.Image, boxes: Sequence[TruthBox], colours: Mapping[str, str]) -> None:
-    """Draw boxes with their class names."""
-    size = max(11, picture.width // 28)
-    canvas, font = ImageDraw.Draw(picture), ImageFont.load_default(size=size)
-    for box in boxes:
-        left, top, right, bottom = box.bbox.to_pixels(picture.width - 1, picture.height - 1)
-        colour = colours.get(box.label, _PALETTE[0])
-        canvas.rectangle((left, top, right, bottom), outline=colour, width=max(2, picture.width // 160))
-        height = size + 4
-        above = max(0.0, top - height)
-        canvas.rectangle((left, above, left + canvas.textlength(box.label, font=font) + 6, above + height), fill=colour)
-        canvas.text((left + 3, above + 1), box.label, fill="white", font=font)
 
 
 def sharpness(photo: Path) -> float | None:
