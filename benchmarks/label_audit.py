@@ -74,7 +74,7 @@ def _measure(source: Source, training: FoldTraining, seed: int) -> FoundShares:
         samples, classes = source(Path(folder) / "photos")
         injected = inject_errors(samples, classes, share=WRONG, seed=seed)
         models = train_folds(injected.samples, classes, FOLDS, training, Path(folder) / "folds")
-        audited = audit_labels(injected.samples, detect_by_folds(injected.samples, models))
+        audited = audit_labels(injected.samples, detect_by_folds(injected.samples, models), classes)
     return share_found(audited.ranked, injected, top=TOP)
 
 

@@ -76,6 +76,16 @@ def test_a_missing_box_beside_boxes_of_its_name_is_no_other_place_of_theirs() ->
     assert only.score == pytest.approx(0.9 * 0.79, abs=0.001)
 
 
+def test_a_photo_of_a_suspicion_has_the_label_and_the_suggestion_marked() -> None:
+    sample = Sample("a.jpg", (TruthBox("egg", box(0.1)), TruthBox("milk", box(0.6))))
+    detections = [found("tomato", 0.11), found("milk", 0.6), found("egg", 0.1, 0.7, y=0.6)]
+    (ranked,) = audit_labels([sample], {"a.jpg": detections}, NAMES).photos_of(9)
+    assert [[(mark.bbox, mark.caption, mark.is_suggestion) for mark in doubt.marked] for doubt in ranked.doubts] == [
+        [(box(0.1), "egg", False), (box(0.11), "tomato 0.90", True)],
+        [(box(0.1, 0.6), "egg 0.70", True)],
+    ]
+
+
 def test_stored_detections_are_read_back_and_checked_by_line(tmp_path: Path) -> None:
     path = tmp_path / "detections.jsonl"
     write_predictions(path, {"train/a.jpg": [found("egg", 0.1)], "val/b.jpg": []})
@@ -102,7 +112,7 @@ def test_injected_errors_are_ranked_above_right_labels() -> None:
     clean = [Sample(f"{number}.jpg", _labels(rng)) for number in range(150)]
     injected = inject_errors(clean, NAMES, share=0.05, seed=2)
     predictions = {photo_key(sample): _detections(sample, rng) for sample in clean}
-    audited = audit_labels(injected.samples, predictions)
+    audited = audit_labels(injected.samples, predictions, NAMES)
     shares = share_found(audited.ranked, injected, top=0.1)
     assert {kind: count for kind, (_, count) in shares.by_kind.items()} == injected.counts()
     assert shares.all > 0.6

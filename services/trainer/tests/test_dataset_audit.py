@@ -91,13 +91,45 @@ def test_detections_of_other_photos_are_refused(folder: Path, tmp_path: Path) ->
 
 
 def test_a_model_judges_the_photos_and_its_detections_can_be_stored(folder: Path, tmp_path: Path) -> None:
-    egg, apple = (19.0, 19.0, 45.0, 45.0, 2, 0.9), (0.0, 0.0, 13.0, 13.0, 0, 0.6)
+    egg, milk = (19.0, 19.0, 45.0, 45.0, 2, 0.9), (0.0, 0.0, 13.0, 13.0, 1, 0.6)
     model, stored = tmp_path / "model.onnx", tmp_path / "stored.jsonl"
-    model.write_bytes(constant_model(raw_rows([egg, apple], 3)))
+    model.write_bytes(constant_model(raw_rows([egg, milk], 3)))
     summary = audited(folder, "--model", model, "--save", stored)
     assert summary["suspicions"] == {"missing": 3, "wrong-name": 0, "badly-placed": 0}
     assert summary["ranked"] == audited(folder, "--predictions", stored)["ranked"]
     assert len(audited(folder, "--model", model, "--model", model)["ranked"]) == 3, "a model for each fold"
+
+
+def test_one_model_is_reported_as_one_that_may_know_the_photos(folder: Path, tmp_path: Path) -> None:
+    model = tmp_path / "model.onnx"
+    model.write_bytes(constant_model(raw_rows([(19.0, 19.0, 45.0, 45.0, 2, 0.9)], 3)))
+    summary = audited(folder, "--model", model, "--html", "--output", tmp_path / "page")
+    page = Path(summary["html"]).read_text(encoding="utf-8")
+    (warning,) = summary["warnings"]
+    assert "trained on these photos" in warning
+    assert warning in page
+    assert "the detections agree with all labels" in page, "an empty page says why it is empty"
+    assert audited(folder, "--model", model, "--model", model)["warnings"] == []
+
+
+def test_detections_of_other_classes_are_ignored_and_photos_without_any_are_counted(
+    folder: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "coco.jsonl"
+    fridge, person = Detected("refrigerator", 0.9, ELSEWHERE), Detected("person", 0.5, ELSEWHERE)
+    egg = Detected("egg", 0.9, LABELLED)
+    found = {"train/0.png": [egg], "train/1.png": [fridge, fridge, person], "train/2.png": []}
+    write_predictions(path, found)
+    summary = audited(folder, "--predictions", path)
+    assert (summary["ranked"], summary["ignored_detections"]) == ([], {"refrigerator": 2, "person": 1})
+    assert (summary["nothing_found"], summary["labelled_photos"]) == (2, 3)
+    _, output = audit(folder, "--predictions", path, "--html", "--output", tmp_path / "page")
+    page = (tmp_path / "page" / "index.html").read_text(encoding="utf-8")
+    for text in (" ".join(output.split()), page):
+        assert "The model found nothing on 2 of 3 photos with labels: these could not be judged." in text
+        assert "3 detections of 2 classes that the data set lacks: refrigerator, person." in text
+    write_predictions(path, {photo: [] for photo in found})
+    assert "No label could be judged." in audit(folder, "--predictions", path)[1]
 
 
 def test_more_folds_than_groups_are_refused_before_a_training(folder: Path, tmp_path: Path) -> None:

@@ -6,30 +6,28 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from savo_datasets.audit.predictions import photo_key, read_predictions, write_predictions
-from savo_datasets.audit.ranking import LabelAudit, SuspectLabel, audit_labels
+from savo_datasets.audit.ranking import LabelAudit, audit_labels
 from savo_datasets.audit.suspicions import Detected
 from savo_datasets.errors import DatasetError
 from savo_datasets.formats.samples import Sample
 from savo_datasets.groups import GROUPS_FILE
-from savo_datasets.reports.contact_sheet import write_contact_sheet
+from savo_datasets.reports.contact_sheet import SHEET_NAME, write_contact_sheet
 from savo_runtime.command_line.output import CommandError, reported_errors
 from savo_runtime.settings import RuntimeSettings, load_settings
+from savo_trainer.command_line.dataset.audit_report import AuditReport, print_report
 from savo_trainer.command_line.dataset.fold_models import FoldTraining, detect_by_folds, train_folds
 from savo_trainer.command_line.dataset.sources import opened, selected
 from savo_trainer.command_line.object_store import run_on_store
 from savo_trainer.command_line.options import AsJson, ImageSize, check_image_size
-from savo_trainer.command_line.terminal import err, out, print_json, print_line
+from savo_trainer.command_line.terminal import err, print_json
 from savo_trainer.versions.checkout import checkout
 
 __all__ = ["audit"]
-
-_PRINTED = 20
 
 
 @reported_errors()
@@ -89,12 +87,13 @@ def audit(
         detections = detect_by_folds(samples, models)
     if save:
         write_predictions(save, detections)
-    audited = _audited(samples, detections)
-    summary = _summary(source, audited, most)
+    report = AuditReport(source, _audited(samples, detections, found.classes), most, len(model or ()) == 1)
+    summary = report.as_dict()
     if html:
-        page = write_contact_sheet(folder, source, audited.photos_of(most), found.classes, _sentences(audited))
-        summary["html"] = str(page)
-    print_json(summary) if as_json else _print(summary, audited)
+        photos = report.audited.photos_of(most)
+        page = write_contact_sheet(folder, source, photos, found.classes, report.page_sentences(), report.empty_text)
+        summary |= {"html": str(page), "sheet": str(page.with_name(SHEET_NAME))}
+    print_json(summary) if as_json else print_report(report, summary)
 
 
 def _is_version(source: str) -> bool:
@@ -112,56 +111,10 @@ def _checked_out(version: str, folder: Path) -> Path:
     return folder
 
 
-def _audited(samples: Sequence[Sample], detections: dict[str, list[Detected]]) -> LabelAudit:
-    audited = audit_labels(samples, detections)
+def _audited(samples: Sequence[Sample], detections: dict[str, list[Detected]], classes: Sequence[str]) -> LabelAudit:
+    audited = audit_labels(samples, detections, classes)
     if not audited.photos:
         known = next(iter(detections), None)
         expected = f"{photo_key(samples[0])!r}, …"
         raise CommandError(f"the detections are of other photos: {known!r}, …; this data set has {expected}")
     return audited
-
-
-def _summary(source: str, audited: LabelAudit, most: int) -> dict[str, Any]:
-    return {
-        "source": source,
-        "photos": audited.photos,
-        "boxes": audited.boxes,
-        "without_detections": audited.without_detections,
-        "suspicions": audited.by_kind(),
-        "ranked": [_row(entry) for entry in audited.ranked[:most]],
-    }
-
-
-def _row(entry: SuspectLabel) -> dict[str, Any]:
-    suspicion = entry.suspicion
-    return {
-        "photo": photo_key(entry.sample),
-        "kind": suspicion.kind.value,
-        "score": round(suspicion.score, 4),
-        "label": suspicion.label,
-        "bbox": suspicion.bbox.model_dump(),
-        "suggestion": {
-            "label": suspicion.suggestion.label,
-            "confidence": round(suspicion.suggestion.confidence, 4),
-            "bbox": suspicion.suggestion.bbox.model_dump(),
-        },
-    }
-
-
-def _sentences(audited: LabelAudit) -> list[str]:
-    kinds = ", ".join(f"{kind} {count:,}" for kind, count in audited.by_kind().items())
-    sentences = [f"{audited.photos:,} photos with {audited.boxes:,} boxes. Suspicions: {kinds}."]
-    if audited.without_detections:
-        sentences.append(f"{audited.without_detections:,} photos have no detections and were not judged.")
-    return sentences
-
-
-def _print(summary: dict[str, Any], audited: LabelAudit) -> None:
-    for sentence in _sentences(audited):
-        print_line(sentence)
-    table = Table("score", "kind", "photo", "what")
-    for entry in audited.ranked[:_PRINTED]:
-        suspicion = entry.suspicion
-        table.add_row(f"{suspicion.score:.2f}", suspicion.kind.value, photo_key(entry.sample), suspicion.text)
-    out.print(table)
-    print_line(f"page: {summary['html']}" if "html" in summary else "next: --html writes a page with pictures")
