@@ -96,6 +96,11 @@ def test_versions_are_frozen_listed_compared_checked_out_and_removed(product: Fo
     with Image.open(picture) as drawn:
         assert drawn.width > 2 * 64
 
+    assert page.count(f'src="pictures/{picture.name}"') == 2, "its halves are above each other on a phone"
+    assert "<td>split changed</td><td>0</td>" in page
+    assert "ds-000001 left or above" in page
+    assert "gained: banana<" in page, "a label has no confidence"
+
     run("checkout", "ds-000001", "--output", tmp_path / "out")
     (corrected,) = (tmp_path / "out" / "labels").rglob(f"{Path(labels_key(1)).name}")
     assert corrected.read_bytes() == b"0 0.5 0.5 0.2 0.2\n"

@@ -31,8 +31,8 @@ def draw_side_by_side(
     output: Path,
     *,
     truth: Sequence[BoundingBox] = (),
-) -> None:
-    """Draw the picture and write it to `output`, in the format of its suffix.
+) -> tuple[int, int]:
+    """Draw the picture and write it to `output`, in the format of its suffix. Returns width and height of a half.
 
     `truth`: labelled boxes, drawn dashed on both halves. Raises `PhotoError`.
     """
@@ -52,13 +52,14 @@ def draw_side_by_side(
         ImageDraw.Draw(sheet).text((at + 6, 8), heading, fill="black", font=ImageFont.load_default(size=15))
     output.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(output, quality=85)
+    return width, sheet.height
 
 
 def _draw_item(half: Image.Image, item: Mapping[str, Any], colour: str, font: Any) -> None:
     canvas = ImageDraw.Draw(half)
     left, top, right, bottom = BoundingBox(**item["bbox"]).to_pixels(*half.size)
     canvas.rectangle((left, top, right, bottom), outline=colour, width=max(2, half.width // 240))
-    caption = f"{item['label']} {item['confidence']:.2f}"
+    caption = item["label"] if item["confidence"] is None else f"{item['label']} {item['confidence']:.2f}"
     above = max(0.0, top - font.size - 5)
     caption_right = left + canvas.textlength(caption, font=font) + 6
     canvas.rectangle((left, above, caption_right, above + font.size + 5), fill=colour)
