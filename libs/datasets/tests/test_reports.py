@@ -8,7 +8,7 @@ from savo_contracts.geometry import BoundingBox
 from savo_datasets.labels import TruthBox
 from savo_datasets.reports.box_drawing import class_colours, draw_marked
 from savo_datasets.reports.doubts import MarkedBox
-from savo_datasets.reports.html import counted
+from savo_datasets.reports.html import counted, counted_of
 
 RED, WHITE, GREY, GROUND = (217, 50, 43), (255, 255, 255), (138, 143, 152), (0, 0, 0)
 
@@ -40,4 +40,6 @@ def test_each_class_has_a_colour_of_its_own() -> None:
 
 def test_a_count_agrees_with_its_noun() -> None:
     assert [counted(number, "photo") for number in (0, 1, 2000)] == ["0 photos", "1 photo", "2,000 photos"]
+    assert counted_of(60, 231, "photo") == "60 of 231 photos are"
+    assert counted_of(1, 2, "photo") == "1 of 2 photos is"
     assert [counted(number, "box") for number in (1, 2)] == ["1 box", "2 boxes"]

@@ -61,6 +61,35 @@ def test_html_writes_a_page_and_a_sheet_with_the_boxes(folder: Path, tmp_path: P
         assert sheet.width > 3 * 240
 
 
+def test_the_output_and_the_page_name_what_is_shown_and_why_photos_are_doubtful(folder: Path, tmp_path: Path) -> None:
+    (folder / "labels" / "val" / "3.txt").write_text("0 0.5 0.5 0.02 0.02\n", encoding="utf-8")
+    code, output = show(folder, "--html", "--output", tmp_path / "page", "--pictures", 1)
+    assert code == 0, output
+    flat = " ".join(output.split())
+    page = (tmp_path / "page" / "index.html").read_text(encoding="utf-8")
+    assert json.loads(show(folder, "--json")[1])["doubts"] == {
+        "overlap": 1,
+        "tiny": 1,
+        "whole-photo": 0,
+        "long": 0,
+        "least-sharp": 0,
+    }
+    for text in (flat, page):
+        assert "2 of 4 photos are doubtful (boxes overlap: 1, a box is tiny: 1)." in text
+        assert "1 of 4 photos is shown" in text
+    assert "2 of 2 doubtful photos are listed." in flat
+    assert "with 1 of the 2 doubtful, which come first." in page
+    assert str(tmp_path / "page" / "sheet.png") in output.replace("\n", "")
+
+
+def test_the_title_names_the_filter_and_counts_agree_with_their_nouns(folder: Path, tmp_path: Path) -> None:
+    show(folder, "--html", "--output", tmp_path / "page", "--class", "egg", "--split", "val")
+    page = (tmp_path / "page" / "index.html").read_text(encoding="utf-8")
+    assert f"<h1>{folder}, class egg, split val</h1>" in page
+    assert "1 of 1 photo is shown" in page
+    assert "val, 1 box<" in page
+
+
 def test_photos_are_chosen_by_class_and_split(folder: Path) -> None:
     assert json.loads(show(folder, "--class", "milk", "--json")[1])["photos"] == {"train": 1}
     assert json.loads(show(folder, "--split", "val", "--json")[1])["photos"] == {"val": 1}

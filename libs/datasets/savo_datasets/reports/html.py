@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from html import escape
 
-__all__ = ["PAGE_END", "counted", "figure", "page_head", "table"]
+__all__ = ["PAGE_END", "counted", "counted_of", "figure", "page_head", "table"]
 
 PAGE_END = "</main></html>\n"
 
@@ -18,6 +18,11 @@ def page_head(title: str) -> str:
 def counted(number: int, noun: str) -> str:
     """A number with its noun, such as "1 photo" and "2 photos"."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}{'es' if noun.endswith('x') else 's'}"
+
+
+def counted_of(part: int, total: int, noun: str) -> str:
+    """Beginning of a sentence, such as "1 of 2 photos is" and "60 of 231 photos are"."""
+    return f"{part:,} of {counted(total, noun)} {'is' if part == 1 else 'are'}"
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from savo_datasets.audit.predictions import photo_key
 from savo_datasets.audit.ranking import LabelAudit, SuspectLabel
-from savo_datasets.reports.html import counted
+from savo_datasets.reports.html import counted, counted_of
 from savo_trainer.command_line.terminal import out, print_line
 
 __all__ = ["AuditReport", "print_report"]
@@ -64,7 +64,7 @@ class AuditReport:
         total = len(self.audited.ranked)
         if not total:
             return self.sentences()
-        shown = f"{min(self.most, total):,} of {counted(total, 'suspicion')} are shown, the greatest first."
+        shown = f"{counted_of(min(self.most, total), total, 'suspicion')} shown, the greatest first."
         return [*self.sentences(), shown, _EXPLANATION]
 
     @property
@@ -101,7 +101,7 @@ def print_report(report: AuditReport, summary: dict[str, Any]) -> None:
             suspicion = entry.suspicion
             table.add_row(f"{suspicion.score:.2f}", suspicion.kind.value, photo_key(entry.sample), suspicion.text)
         out.print(table)
-        print_line(f"{min(_PRINTED, len(ranked)):,} of {counted(len(ranked), 'suspicion')} are listed.")
+        print_line(f"{counted_of(min(_PRINTED, len(ranked)), len(ranked), 'suspicion')} listed.")
     else:
         print_line(report.empty_text)
     if "html" in summary:

@@ -13,8 +13,9 @@ from rich.table import Table
 
 from savo_datasets.errors import DatasetError
 from savo_datasets.formats.samples import SampleSource
-from savo_datasets.reports.contact_sheet import ranked_samples, write_contact_sheet
-from savo_datasets.reports.doubts import RankedSample
+from savo_datasets.reports.contact_sheet import SHEET_NAME, ranked_samples, write_contact_sheet
+from savo_datasets.reports.doubts import DoubtKind, RankedSample
+from savo_datasets.reports.html import counted_of
 from savo_datasets.splits import SPLITS
 from savo_runtime.command_line.output import reported_errors
 from savo_runtime.command_line.progress import progress_bar
@@ -27,6 +28,13 @@ __all__ = ["show"]
 
 _LISTED = 10
 _WITHOUT_SPLIT = "without split"
+_KIND_TEXTS = {
+    DoubtKind.OVERLAP: "boxes overlap",
+    DoubtKind.TINY: "a box is tiny",
+    DoubtKind.WHOLE_PHOTO: "a box is nearly the whole photo",
+    DoubtKind.LONG: "a box is very long",
+    DoubtKind.BLURRED: "among the least sharp",
+}
 
 
 @reported_errors()
@@ -58,9 +66,11 @@ def show(
     summary = _summary(source, found, ranked)
     if html:
         folder = output or load_settings(RuntimeSettings).data_dir / "contact_sheets" / _folder_name(source)
-        summary["html"] = str(
-            write_contact_sheet(folder, source, ranked[:pictures], found.classes, _sentences(summary))
-        )
+        shown = ranked[:pictures]
+        summary["shown"] = len(shown)
+        sentences = [*_sentences(summary), _shown(summary, sum(bool(entry.doubts) for entry in shown))]
+        page = write_contact_sheet(folder, _title(source, class_name, split), shown, found.classes, sentences)
+        summary |= {"html": str(page), "sheet": str(page.with_name(SHEET_NAME))}
     print_json(summary) if as_json else _print(summary)
 
 
@@ -79,6 +89,7 @@ def _summary(source: str, found: SampleSource, ranked: Sequence[RankedSample]) -
         "class_boxes": {name: {split: count[split] for split in splits} for name, count in boxes.items()},
         "left_out": found.left_out.counts(),
         "doubtful": len(doubtful),
+        "doubts": {kind.value: sum(_has(entry, kind) for entry in ranked) for kind in DoubtKind},
         "worst": [
             {"photo": str(entry.sample.path), "reasons": [doubt.text for doubt in entry.doubts]}
             for entry in doubtful[:_LISTED]
@@ -90,8 +101,34 @@ def _sentences(summary: dict[str, Any]) -> list[str]:
     photos = ", ".join(f"{name} {count:,}" for name, count in summary["photos"].items())
     boxes = sum(sum(count.values()) for count in summary["class_boxes"].values())
     left_out = (f"Left out: {count} ({reason})." for reason, count in summary["left_out"].items())
-    doubtful = f"{summary['doubtful']:,} photos have boxes that overlap or are tiny, or are the least sharp."
-    return [f"{summary['format']}, photos: {photos}; boxes: {boxes:,}.", doubtful, *left_out]
+    return [f"{summary['format']}, photos: {photos}; boxes: {boxes:,}.", _doubts(summary), *left_out]
+
+
+def _doubts(summary: dict[str, Any]) -> str:
+    """How many photos are doubtful, and why. A photo can have several reasons."""
+    kinds = [f"{_KIND_TEXTS[DoubtKind(kind)]}: {count:,}" for kind, count in summary["doubts"].items() if count]
+    total = f"{counted_of(summary['doubtful'], sum(summary['photos'].values()), 'photo')} doubtful"
+    return f"{total} ({', '.join(kinds)})." if kinds else f"{total}."
+
+
+def _shown(summary: dict[str, Any], doubtful: int) -> str:
+    """`doubtful`: how many of the photos that are shown are doubtful."""
+    if not summary["doubtful"]:
+        return f"{_photos_shown(summary)}."
+    return f"{_photos_shown(summary)}, with {doubtful:,} of the {summary['doubtful']:,} doubtful, which come first."
+
+
+def _photos_shown(summary: dict[str, Any]) -> str:
+    return f"{counted_of(summary['shown'], sum(summary['photos'].values()), 'photo')} shown"
+
+
+def _has(entry: RankedSample, kind: DoubtKind) -> bool:
+    return any(doubt.kind is kind for doubt in entry.doubts)
+
+
+def _title(source: str, class_name: str | None, split: str | None) -> str:
+    filters = [f"class {class_name}" if class_name else "", f"split {split}" if split else ""]
+    return ", ".join([source, *filter(None, filters)])
 
 
 def _print(summary: dict[str, Any]) -> None:
@@ -104,7 +141,14 @@ def _print(summary: dict[str, Any]) -> None:
     out.print(table)
     for entry in summary["worst"]:
         print_line(f"{entry['photo']}: {'; '.join(entry['reasons'])}")
-    print_line(f"page: {summary['html']}" if "html" in summary else "next: --html writes pictures with the boxes")
+    if summary["worst"]:
+        print_line(f"{counted_of(len(summary['worst']), summary['doubtful'], 'doubtful photo')} listed.")
+    if "html" in summary:
+        print_line(f"{_photos_shown(summary)}.")
+        print_line(f"page: {summary['html']}")
+        print_line(f"sheet: {summary['sheet']}")
+    else:
+        print_line("next: --html writes pictures with the boxes")
 
 
 def _folder_name(source: str) -> str:
