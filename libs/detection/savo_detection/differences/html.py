@@ -7,7 +7,7 @@ from html import escape
 from typing import Any
 
 from savo_detection.differences.comparison import ChangeDict
-from savo_detection.differences.side_by_side import COLOURS
+from savo_detection.differences.side_by_side import COLOURS, GAP
 
 __all__ = ["PAGE_END", "change_text", "figure", "page_head", "table", "totals"]
 
@@ -61,7 +61,7 @@ def _halves(image: str, width: int, height: int) -> str:
     """The picture twice, cut by the style sheet to its left and its right half."""
     size = f"max-width:{width}px;aspect-ratio:{width}/{height}"
     parts = (f'{image} style="{size};object-position:{side}">' for side in ("left", "right"))
-    return f'<div class="halves">{"".join(parts)}</div>'
+    return f'<div class="halves" style="max-width:{2 * width + GAP}px">{"".join(parts)}</div>'
 
 
 def change_text(change: Mapping[str, Any]) -> str:
@@ -99,5 +99,7 @@ th,td{{padding:4px 12px;border:1px solid #dfe3e8;text-align:right}}td:first-chil
 figure{{background:#fff;border:1px solid #dfe3e8;border-radius:8px;margin:16px 0;padding:12px}}img{{max-width:100%}}
 .halves{{display:grid;gap:8px;grid-template-columns:repeat(auto-fit,minmax(min(100%,340px),1fr))}}
 .halves img{{width:100%;object-fit:cover}}
-ul{{margin:4px 0 8px;padding:0;list-style:none;display:flex;flex-wrap:wrap;gap:4px 18px}}</style><main><h1>{title}</h1>
+ul{{margin:4px 0 8px;padding:0;list-style:none;display:flex;flex-wrap:wrap;gap:4px 18px}}
+@media(max-width:600px){{main{{padding:16px}}table{{margin-right:0}}th,td{{padding:4px 8px;overflow-wrap:anywhere}}}}
+</style><main><h1>{title}</h1>
 """

@@ -12,7 +12,7 @@ from savo_contracts.geometry import BoundingBox
 from savo_detection.differences.comparison import ChangeDict
 from savo_detection.photos.decoding import decode
 
-__all__ = ["COLOURS", "SIDE", "draw_side_by_side"]
+__all__ = ["COLOURS", "GAP", "SIDE", "draw_side_by_side"]
 
 SIDE = 720
 """Longer side of each half in pixels."""
@@ -20,7 +20,8 @@ SIDE = 720
 COLOURS = {"same": "#8a8f98", "moved": "#2f6fde", "relabelled": "#a13fd1", "gained": "#1f9d55", "lost": "#d9322b"}
 
 _HEAD = 34
-_GAP = 8
+GAP = 8
+"""Pixels between the halves."""
 _DASH = 7
 
 
@@ -39,9 +40,9 @@ def draw_side_by_side(
     picture = Image.fromarray(decode(photo, target_side=SIDE))
     picture.thumbnail((SIDE, SIDE))
     width, height = picture.size
-    sheet = Image.new("RGB", (2 * width + _GAP, height + _HEAD), "white")
+    sheet = Image.new("RGB", (2 * width + GAP, height + _HEAD), "white")
     font, listed = ImageFont.load_default(size=max(11, width // 45)), list(changes)
-    for at, side, heading in ((0, "before", headings[0]), (width + _GAP, "after", headings[1])):
+    for at, side, heading in ((0, "before", headings[0]), (width + GAP, "after", headings[1])):
         half = picture.copy()
         for box in truth:
             _draw_dashed(half, box)

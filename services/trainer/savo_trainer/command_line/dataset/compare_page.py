@@ -24,8 +24,8 @@ _ORDER = ("relabelled", "added", "removed", "moved")
 _KIND_TEXTS = {"moved": "split changed"}
 """Kinds of change whose name means something else in the pictures: there, a box is moved."""
 _EXPLANATION = (
-    "Pictures: {before} left or above, {after} right or below. Boxes: grey are the same, green were added, red were"
-    " removed, blue were moved or resized, purple have another label."
+    "Pictures: {before} left or above, {after} right or below. Boxes: grey are the same, green are gained, red are"
+    " lost, blue are moved or resized, purple have another label."
 )
 
 
