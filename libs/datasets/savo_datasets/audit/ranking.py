@@ -11,7 +11,11 @@ from savo_datasets.audit.suspicions import Detected, ErrorKind, Suspicion, suspi
 from savo_datasets.formats.samples import Sample
 from savo_datasets.reports.doubts import Doubt, MarkedBox, RankedSample
 
-__all__ = ["LabelAudit", "SuspectLabel", "audit_labels"]
+__all__ = ["MARKED", "LabelAudit", "SuspectLabel", "audit_labels"]
+
+
+MARKED = 5
+"""Suspicions of a photo that its picture marks: more boxes cannot be told apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +56,9 @@ class LabelAudit:
             name = photo_key(entry.sample)
             samples[name] = entry.sample
             text = f"{entry.suspicion.score:.2f} {entry.suspicion.kind.value}: {entry.suspicion.text}"
-            doubts.setdefault(name, []).append(Doubt(entry.suspicion.score, text, marked=_marked(entry.suspicion)))
+            of_photo = doubts.setdefault(name, [])
+            marked = _marked(entry.suspicion) if len(of_photo) < MARKED else ()
+            of_photo.append(Doubt(entry.suspicion.score, text, marked=marked))
         return [RankedSample(sample, tuple(doubts[name])) for name, sample in samples.items()]
 
 

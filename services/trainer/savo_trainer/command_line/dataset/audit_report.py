@@ -9,7 +9,7 @@ from typing import Any
 from rich.table import Table
 
 from savo_datasets.audit.predictions import photo_key
-from savo_datasets.audit.ranking import LabelAudit, SuspectLabel
+from savo_datasets.audit.ranking import MARKED, LabelAudit, SuspectLabel
 from savo_datasets.reports.html import counted, counted_of
 from savo_trainer.command_line.terminal import out, print_line
 
@@ -22,6 +22,7 @@ _EXPLANATION = (
     " other detection supports. It is no probability. missing: something was found where no label is. wrong-name:"
     " another class was found at the place of a label. badly-placed: the class of a label was found beside its box."
     " Thick: the label in doubt. Dashed: what was found, with its confidence. Thin and grey: the other labels."
+    f" The {MARKED} greatest suspicions of a photo are drawn, and all are listed below it."
 )
 _TRAINED_ON = (
     "If the model was trained on these photos, it repeats their label errors, which are then hidden: --folds trains"
@@ -84,8 +85,9 @@ class AuditReport:
         if audited.ignored:
             detections = counted(sum(audited.ignored.values()), "detection")
             classes = f"{len(audited.ignored):,} class{'es' if len(audited.ignored) > 1 else ''}"
-            names = [*list(audited.ignored)[:_NAMED], *(["…"] if len(audited.ignored) > _NAMED else [])]
-            yield f"Ignored: {detections} of {classes} that the data set lacks: {', '.join(names)}."
+            names, more = ", ".join(list(audited.ignored)[:_NAMED]), len(audited.ignored) - _NAMED
+            rest = f" and {more:,} more" if more > 0 else ""
+            yield f"Ignored: {detections} of {classes} that the data set lacks: {names}{rest}."
         if self.is_one_model:
             yield _TRAINED_ON
 
