@@ -11,7 +11,7 @@ from savo_contracts.geometry import BoundingBox
 from savo_datasets.audit.folds import fold_of_samples
 from savo_datasets.audit.injected_errors import inject_errors, share_found
 from savo_datasets.audit.predictions import photo_key, read_predictions, write_predictions
-from savo_datasets.audit.ranking import audit_labels
+from savo_datasets.audit.ranking import MARKED, audit_labels
 from savo_datasets.audit.suspicions import Detected, ErrorKind, similarity, suspicions
 from savo_datasets.errors import DatasetError
 from savo_datasets.formats.samples import Sample
@@ -84,6 +84,12 @@ def test_a_photo_of_a_suspicion_has_the_label_and_the_suggestion_marked() -> Non
         [(box(0.1), "egg", False), (box(0.11), "tomato 0.90", True)],
         [(box(0.1, 0.6), "egg 0.70", True)],
     ]
+
+
+def test_a_picture_marks_only_the_greatest_suspicions_of_its_photo() -> None:
+    detections = [found("egg", 0.1 * number, 0.9 - 0.1 * number, y=0.1 * number) for number in range(MARKED + 2)]
+    (ranked,) = audit_labels([Sample("a.jpg", ())], {"a.jpg": detections}, NAMES).photos_of(99)
+    assert [bool(doubt.marked) for doubt in ranked.doubts] == [True] * MARKED + [False] * 2
 
 
 def test_stored_detections_are_read_back_and_checked_by_line(tmp_path: Path) -> None:

@@ -97,6 +97,7 @@ def test_versions_are_frozen_listed_compared_checked_out_and_removed(product: Fo
         assert drawn.width > 2 * 64
 
     assert page.count(f'src="pictures/{picture.name}"') == 2, "its halves are above each other on a phone"
+    assert "code,figcaption{overflow-wrap:anywhere}" in page, "a hash does not widen the page of a phone"
     assert "<td>split changed</td><td>0</td>" in page
     assert "ds-000001 left or above" in page
     assert "gained: banana<" in page, "a label has no confidence"
