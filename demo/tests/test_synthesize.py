@@ -12,7 +12,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from savo_datasets.synthetic import is_synthetic
-from savo_datasets.yolo_folder import read_classes
+from savo_datasets.yolo_folder import read_classes, read_data_yaml
 from savo_demo.commands import register
 from savo_demo.drawing.difficulty import DIFFICULTIES, Level
 from savo_demo.drawing.scenes import Scene, SceneSettings, draw_scenes
@@ -75,3 +75,21 @@ def test_a_class_without_a_drawing_is_refused_with_the_list_of_drawings(tmp_path
 def test_written_photos_are_marked_as_synthetic(tmp_path: Path) -> None:
     synthesize(tmp_path / "scenes", count=1)
     assert [is_synthetic(photo) for photo in photos_of(tmp_path / "scenes")] == [True]
+
+
+def test_a_folder_with_files_is_refused_and_stays_as_it_is(tmp_path: Path) -> None:
+    folder = tmp_path / "scenes"
+    assert synthesize(folder, "--classes", "milk").exit_code == 0
+    assert read_data_yaml(folder / "data.yaml")["path"] == folder
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    result = synthesize(folder, "--classes", "tomato", "--seed", "2")
+    assert (result.exit_code, f"{folder} is not empty: give another" in result.output) == (1, True)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_a_file_as_output_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine", encoding="utf-8")
+    for output, problem in ((tmp_path / "file", "is a file: give a folder"), (tmp_path / "file" / "in", "File exists")):
+        result = synthesize(output)
+        assert (result.exit_code, problem in result.output) == (1, True), result.output

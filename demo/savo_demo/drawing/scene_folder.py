@@ -15,16 +15,21 @@ __all__ = ["write_scene", "write_scenes"]
 
 
 def write_scenes(
-    folder: Path, scenes: Iterable[Scene], classes: Sequence[str] = CLASSES, *, marked: bool = False
+    folder: Path,
+    scenes: Iterable[Scene],
+    classes: Sequence[str] = CLASSES,
+    *,
+    marked: bool = False,
+    root: Path | None = None,
 ) -> int:
     """Write a folder with these scenes and return their number. `classes`: in the order of their ids.
 
     `marked`: the metadata of each photo say that it is synthetic, so that `savo prepare` puts it into train. Scenes
-    that stand for photos of users are not marked.
+    that stand for photos of users are not marked. `root`: the final folder when it is not `folder`.
 
     Each scene is a group of its own in `subjects.csv`, because consecutive numbers do not mean one camera session.
     """
-    create_folder(folder, classes)
+    create_folder(folder, classes, root=root)
     names = [write_scene(folder, scene, classes, marked=marked).stem for scene in scenes]
     rows = "".join(f"{name},{name}\n" for name in names)
     (folder / SUBJECTS_FILE).write_text(f"name,group\n{rows}", encoding="utf-8")

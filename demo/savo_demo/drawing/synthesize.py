@@ -8,17 +8,21 @@ from typing import Annotated
 import typer
 
 from savo_contracts.ingredients import normalise
+from savo_datasets.formats.new_folder import new_folder
 from savo_demo.drawing.difficulty import DIFFICULTIES, Level
 from savo_demo.drawing.scene_folder import write_scenes
 from savo_demo.drawing.scenes import CLASSES, SceneSettings, draw_scenes
-from savo_runtime.command_line.output import print_json
+from savo_runtime.command_line.output import print_json, reported_errors
 
 __all__ = ["synthesize"]
 
 
+@reported_errors()
 def synthesize(
     count: Annotated[int, typer.Option("--count", metavar="N", min=1, help="Number of scenes.")],
-    output: Annotated[Path, typer.Option("--output", metavar="DIR", help="Folder for images/, labels/ and data.yaml.")],
+    output: Annotated[
+        Path, typer.Option("--output", metavar="DIR", help="New or empty folder for images/, labels/ and data.yaml.")
+    ],
     seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="The same seed gives the same scenes.")] = 1,
     difficulty: Annotated[
         Level,
@@ -39,7 +43,8 @@ def synthesize(
     """
     chosen = _labels(classes)
     settings = SceneSettings(difficulty=DIFFICULTIES[difficulty], classes=chosen)
-    written = write_scenes(output, draw_scenes(count, seed, settings), chosen, marked=True)
+    with new_folder(output) as building:
+        written = write_scenes(building, draw_scenes(count, seed, settings), chosen, marked=True, root=output)
     if as_json:
         print_json({"scenes": written, "classes": list(chosen), "difficulty": difficulty, "output": str(output)})
     else:

@@ -65,11 +65,14 @@ def write_data_yaml(
     return target
 
 
-def create_folder(folder: Path, names: Sequence[str]) -> None:
-    """Create an empty folder without splits: images/, labels/, data.yaml. Raises `OSError` when it is not writable."""
+def create_folder(folder: Path, names: Sequence[str], *, root: Path | None = None) -> None:
+    """Create an empty folder without splits: images/, labels/, data.yaml. Raises `OSError` when it is not writable.
+
+    `root`: the final folder when it is not `folder`.
+    """
     for part in ("images", "labels"):
         (folder / part).mkdir(parents=True, exist_ok=True)
-    content = {"path": str(folder.resolve()), "train": "images", "val": "images", "nc": len(names)}
+    content = {"path": str((root or folder).resolve()), "train": "images", "val": "images", "nc": len(names)}
     _dump(folder / "data.yaml", content | {"names": dict(enumerate(names))})
 
 

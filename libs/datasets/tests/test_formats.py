@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Callable, Sequence
 from io import BytesIO
@@ -14,6 +15,7 @@ from PIL import Image
 from savo_contracts.geometry import BoundingBox
 from savo_datasets.errors import DatasetError
 from savo_datasets.formats.coco import write_coco
+from savo_datasets.formats.new_folder import new_folder
 from savo_datasets.formats.photo_sizes import with_sizes
 from savo_datasets.formats.reading import open_samples
 from savo_datasets.formats.samples import Sample
@@ -319,3 +321,12 @@ def test_a_folder_without_a_data_set_is_refused_with_what_was_looked_for(
     with pytest.raises(DatasetError, match="no data set in a format that can be read") as caught:
         open_samples(tmp_path)
     assert len(caught.value.next_steps) == 5
+
+
+def test_a_refused_write_names_the_folder_that_was_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(PermissionError) as caught, new_folder(tmp_path / "out") as building:
+        raise PermissionError(errno.EACCES, "Permission denied", str(building / "images"))
+    assert caught.value.filename == str(tmp_path / "out" / "images")
+    with pytest.raises(PermissionError) as caught, new_folder(tmp_path / "out"):
+        raise PermissionError(errno.EACCES, "Permission denied", str(tmp_path / "in"))
+    assert caught.value.filename == str(tmp_path / "in")

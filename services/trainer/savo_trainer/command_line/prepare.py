@@ -17,6 +17,7 @@ from savo_datasets.archives import Unpacked, unpack
 from savo_datasets.class_map import ClassMap
 from savo_datasets.class_table import ClassTable
 from savo_datasets.errors import DatasetError
+from savo_datasets.formats.new_folder import errors_named
 from savo_datasets.found_photos import FoundPhotos
 from savo_datasets.groups import Grouping, read_groups
 from savo_datasets.look_alikes import RULE, LookAlikeRule
@@ -105,16 +106,18 @@ def prepare(
     _check_shares(split)
     look_alikes = RULE if near_duplicates else None
     if _is_store(source):
-        prepared, classes = asyncio.run(_from_store(source, output, split, look_alikes, seed, strict=strict))
+        with errors_named(output):
+            prepared, classes = asyncio.run(_from_store(source, output, split, look_alikes, seed, strict=strict))
         _print(prepared, classes.names, as_json=as_json)
         _exit_with_gaps(prepared.table, allow_gaps=allow_gaps)
         return
+    named = read_groups(groups) if groups else None
     with err.status("reading photos"), _unpacked(Path(source), output) as unpacked:
         found = find_photos(unpacked.folder)
         found = replace(found, left_out=unpacked.left_out.merged(found.left_out.files))
         if strict:
             found.left_out.refuse()
-        grouping = Grouping(session_gap, look_alikes, read_groups(groups) if groups else found.groups)
+        grouping = Grouping(session_gap, look_alikes, found.groups if named is None else named)
         is_copy = unpacked.folder != Path(source)
         prepared = prepare_photos(found, output, split or DEFAULT_SHARES, grouping, seed, link=is_copy)
     _print(prepared, found.classes, found, as_json=as_json)
@@ -142,8 +145,10 @@ def _unpacked(source: Path, output: Path) -> Iterator[Unpacked]:
         yield Unpacked(source)
         return
     parent = output.absolute().parent
-    parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{output.name}.unpacked-", dir=parent) as folder:
+    with errors_named(output):
+        parent.mkdir(parents=True, exist_ok=True)
+        unpacked = tempfile.TemporaryDirectory(prefix=f".{output.name}.unpacked-", dir=parent)
+    with unpacked as folder:
         yield unpack(source, Path(folder))
 
 

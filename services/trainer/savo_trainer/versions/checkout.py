@@ -18,7 +18,7 @@ from pathlib import Path
 
 from savo_contracts.documents import ClassList, ManifestLine
 from savo_contracts.samples import Split
-from savo_datasets.formats.new_folder import require_empty
+from savo_datasets.formats.new_folder import errors_named, require_empty
 from savo_datasets.yolo_writer import write_description
 from savo_runtime.storage.concurrency import map_limited
 from savo_runtime.storage.digests import file_sha256
@@ -49,16 +49,17 @@ async def checkout(
     """
     await asyncio.to_thread(require_empty, output)
     building = output.parent / f".{output.name}.{version}"
-    manifest = await fetch_version(version, store, building)
-    classes = await version_classes(version, store)
     counts, erased = Counter[str](), list[str]()
-    async with aclosing(_fetched(manifest, store, building)) as rows:
-        async for line, exists in rows:
-            counts[line.split.value] += exists
-            if not exists:
-                erased.append(line.sha256)
-            on_fetched(sum(counts.values()))
-    await asyncio.to_thread(_complete, building, output, classes, counts, erased)
+    with errors_named(output):
+        manifest = await fetch_version(version, store, building)
+        classes = await version_classes(version, store)
+        async with aclosing(_fetched(manifest, store, building)) as rows:
+            async for line, exists in rows:
+                counts[line.split.value] += exists
+                if not exists:
+                    erased.append(line.sha256)
+                on_fetched(sum(counts.values()))
+        await asyncio.to_thread(_complete, building, output, classes, counts, erased)
     return CheckedOut({split.value: counts[split.value] for split in Split}, tuple(erased))
 
 
