@@ -28,6 +28,7 @@ __all__ = [
     "Groups",
     "group_photos",
     "read_groups",
+    "read_groups_if_any",
     "write_groups",
 ]
 
@@ -81,17 +82,25 @@ def group_photos(
 
 
 def read_groups(path: Path) -> dict[str, str]:
-    """Group by photo name, from a CSV file with the columns `name` and `group`; empty when there is no such file.
+    """Group by photo name, from a CSV file with the columns `name` and `group`.
 
-    Raises `DatasetError` when a column is missing.
+    Raises `DatasetError` when there is no such file, and when it is not text or lacks a column.
     """
     if not path.exists():
-        return {}
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = csv.DictReader(file)
-        if not {"name", "group"} <= set(rows.fieldnames or ()):
-            raise DatasetError(f"{path} needs a first row with the column names: name,group")
-        return {_stem(row["name"]): row["group"] for row in rows}
+        raise DatasetError(f"{path} does not exist: give a CSV with the columns name,group")
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = csv.DictReader(file)
+            if not {"name", "group"} <= set(rows.fieldnames or ()):
+                raise DatasetError(f"{path} needs a first row with the column names: name,group")
+            return {_stem(row["name"] or ""): row["group"] for row in rows}
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DatasetError(f"{path} is no text: give a CSV with the columns name,group") from error
+
+
+def read_groups_if_any(path: Path) -> dict[str, str]:
+    """Like `read_groups`; empty when there is no such file."""
+    return read_groups(path) if path.exists() else {}
 
 
 def write_groups(path: Path, names: Sequence[str], splits: Sequence[str], groups: Groups) -> None:

@@ -18,7 +18,7 @@ from savo_datasets.formats.class_names import names_in_lines, names_in_yaml
 from savo_datasets.formats.folder_files import files_under, photo_files, split_of
 from savo_datasets.formats.samples import Sample, SampleSource
 from savo_datasets.found_photos import LeftOut
-from savo_datasets.groups import GROUPS_FILE, SUBJECTS_FILE, read_groups
+from savo_datasets.groups import GROUPS_FILE, SUBJECTS_FILE, read_groups_if_any
 from savo_datasets.labels import RowProblem, TruthBox, checked_rows, read_labels, read_text, truth_boxes
 from savo_datasets.splits import SPLITS
 
@@ -149,7 +149,7 @@ def open_samples(folder: Path) -> SampleSource:
     Raises `DatasetError` for a folder without class names.
     """
     description, left_out = read_description(folder), LeftOut()
-    samples = _samples(folder, description, read_groups(folder / SUBJECTS_FILE), left_out)
+    samples = _samples(folder, description, read_groups_if_any(folder / SUBJECTS_FILE), left_out)
     return SampleSource("YOLO", description.names, samples, left_out)
 
 
@@ -247,7 +247,7 @@ def split_photos(data: Mapping[str, Any], split: str) -> Iterator[LabelledPhoto]
     photos = photo_files(folder)
     if not photos:
         raise DatasetError(f"{folder} has no .jpg, .jpeg, .png, .webp or .bmp")
-    groups = read_groups(Path(data["path"]) / GROUPS_FILE)
+    groups = read_groups_if_any(Path(data["path"]) / GROUPS_FILE)
     for photo in photos:
         truth = read_truth(photo, data["names"], data.get("keypoint_numbers", 0))
         yield LabelledPhoto(photo, truth, groups.get(photo.stem, photo.stem))

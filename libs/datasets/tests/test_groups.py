@@ -6,6 +6,7 @@ import struct
 from datetime import UTC, datetime
 from io import BytesIO
 from itertools import accumulate
+from pathlib import Path
 from random import Random
 
 import cv2
@@ -13,7 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from savo_datasets.groups import Grouping, group_photos
+from savo_datasets.errors import DatasetError
+from savo_datasets.groups import Grouping, group_photos, read_groups, read_groups_if_any
 from savo_datasets.sessions import Capture, Photo, read_capture, session_groups
 from savo_datasets.signatures import BLANK, Signature, signature_of, signature_of_pixels
 
@@ -141,3 +143,26 @@ def test_a_picture_outside_the_limits_of_opencv_has_no_hash(size: tuple[int, int
     bitmap = bytes(cv2.imencode(".bmp", np.zeros((16, 16), np.uint8))[1].tobytes())
     assert signature_of(bitmap) is not None
     assert signature_of(bitmap[:18] + struct.pack("<ii", *size) + bitmap[26:]) is None
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (None, "does not exist: give a CSV with the columns name,group"),
+        (b"photo;person\na;mia\n", "needs a first row with the column names: name,group"),
+        (b"\xff\xd8\xff\xe0", "is no text: give a CSV with the columns name,group"),
+    ],
+)
+def test_a_table_of_groups_that_cannot_be_used_is_refused(tmp_path: Path, content: bytes | None, problem: str) -> None:
+    path = tmp_path / "groups.csv"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(DatasetError, match=problem):
+        read_groups(path)
+
+
+def test_a_table_of_groups_may_begin_with_the_mark_that_spreadsheets_write(tmp_path: Path) -> None:
+    path = tmp_path / "groups.csv"
+    path.write_text("\ufeffname,group\na.jpg,mia\n", encoding="utf-8")
+    assert read_groups(path) == {"a": "mia"}
+    assert read_groups_if_any(tmp_path / "subjects.csv") == {}

@@ -257,3 +257,10 @@ def test_real_photos_are_split_by_session_and_class(
         assert rows[one]["split"] == rows[other]["split"], f"{one} looks like {other}"
     session = {(row["group"], row["split"]) for row in rows.values() if row["name"].startswith("IMG_")}
     assert len(session) == 3, "one session of 159 photos is cut at its two gaps of more than one missing number"
+
+
+def test_a_missing_table_of_groups_is_refused(tmp_path: Path) -> None:
+    source = make_folder(tmp_path / "in", ["photo_a", "photo_b"])
+    code, output = prepare("--input", source, "--output", tmp_path / "out", "--groups", tmp_path / "nope.csv")
+    assert (code, "does not exist: give a CSV with the columns name,group" in " ".join(output.split())) == (1, True)
+    assert not (tmp_path / "out").exists()

@@ -9,7 +9,7 @@ from pathlib import Path
 from savo_contracts.documents import ClassList, ManifestLine
 from savo_contracts.samples import Split
 from savo_datasets.errors import DatasetError
-from savo_datasets.groups import SUBJECTS_FILE, Grouping, read_groups
+from savo_datasets.groups import SUBJECTS_FILE, Grouping, read_groups_if_any
 from savo_datasets.labels import truth_boxes
 from savo_datasets.sessions import session_groups
 from savo_datasets.yolo_folder import labelled_photos, photo_files, read_classes, read_data_yaml, split_photos
@@ -102,7 +102,7 @@ def _labelled(folder: Path) -> PhotoSet:
     """All labelled photos, grouped like in `savo prepare`: by subjects.csv if there is one, else by session."""
     found = list(labelled_photos(folder, read_classes(folder)))
     sessions = session_groups([photo.path.stem for photo in found], Grouping().session_gap)
-    named = read_groups(folder / SUBJECTS_FILE)
+    named = read_groups_if_any(folder / SUBJECTS_FILE)
     rows = [
         ComparedPhoto(
             photo.path.relative_to(folder).as_posix(), named.get(photo.path.stem, session), photo.path, photo.truth
