@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import lzma
+import re
 import stat
 import tarfile
 import zipfile
@@ -24,6 +25,7 @@ _MAX_EXPANSION = 100
 _ALWAYS_ALLOWED_BYTES = 1 << 30
 """An archive may unpack to so many bytes, or to `_MAX_EXPANSION` times its size: a bomb would fill the disk."""
 _CHUNK = 1 << 20
+_NAME_OF_AN_ARCHIVE = re.compile(r"\.(zip|tar|tgz|tbz2?|txz|tar\.\w+)$", re.IGNORECASE)
 _MAX_HEADER_BYTES = 1 << 20
 """Extended headers are read into memory as a whole."""
 _EXTENDED_HEADERS = (
@@ -71,14 +73,25 @@ def unpack(archive: Path, folder: Path) -> Unpacked:
     Links, devices and members above `MAX_MEMBER_BYTES` are left out. Raises `DatasetError` for a file that is neither,
     for one that unpacks to more than its size allows, and for a member whose path leads out of `folder`.
     """
-    is_zip = archive.is_file() and zipfile.is_zipfile(archive) and not _is_tar(archive)
+    is_tar = _is_tar(archive)
+    is_zip = archive.is_file() and zipfile.is_zipfile(archive) and not is_tar
+    if archive.is_file() and not (is_zip or is_tar or _NAME_OF_AN_ARCHIVE.search(archive.name)):
+        raise DatasetError(f"{archive} is neither a folder nor a tar or zip")
     try:
         target = _Target(folder, max(_ALWAYS_ALLOWED_BYTES, _MAX_EXPANSION * archive.stat().st_size))
         _unpack_zip(archive, target) if is_zip else _unpack_tar(archive, target)
     except _UNREADABLE as error:
         form = "a zip" if is_zip else "a tar"
-        raise DatasetError(f"{archive} cannot be unpacked as {form} archive: {printable(str(error))}") from error
+        raise DatasetError(f"{archive} cannot be unpacked as {form} archive: {_reason(error)}") from error
     return Unpacked(folder, target.left_out)
+
+
+def _reason(error: Exception) -> str:
+    """In one line. That of a file in no form of tar has a line for each form."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    first, *others = str(error).splitlines() or [type(error).__name__]
+    return printable(" ".join([first, "; ".join(line.removeprefix("- ") for line in others)]).strip())
 
 
 @dataclass

@@ -146,3 +146,12 @@ def test_a_zip_with_a_password_is_refused(tmp_path: Path) -> None:
     archive.write_bytes(content)
     with pytest.raises(DatasetError, match=r"cannot be unpacked as a zip archive: .*password"):
         unpack(archive, tmp_path / "out")
+
+
+def test_a_file_that_is_no_archive_is_named_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "data.yaml").write_text("names: [egg]\n", encoding="utf-8")
+    with pytest.raises(DatasetError, match=r"data\.yaml is neither a folder nor a tar or zip$"):
+        unpack(tmp_path / "data.yaml", tmp_path / "out")
+    (tmp_path / "data.tar").write_text("text", encoding="utf-8")
+    with pytest.raises(DatasetError, match=r"successfully: method gz: [^\\]+; method bz2: "):
+        unpack(tmp_path / "data.tar", tmp_path / "out")
