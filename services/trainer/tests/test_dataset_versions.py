@@ -21,7 +21,7 @@ from savo_contracts.documents import (
 )
 from savo_contracts.samples import SampleErased, Split
 from savo_runtime.testing import MemoryStore
-from savo_trainer.errors import UnknownVersionError, VersionInUseError
+from savo_trainer.errors import RunImpossibleError, UnknownVersionError, VersionInUseError
 from savo_trainer.handlers import on_sample_erased
 from savo_trainer.ports import IndexedSample
 from savo_trainer.versions.catalogue import stored_versions
@@ -294,3 +294,18 @@ def after_write(store: MemoryStore, method: str, part: str, action: Callable[[],
         return done
 
     setattr(store, method, wrapped)
+
+
+async def test_a_person_may_freeze_samples_of_train_alone(harness: Harness, tmp_path: Path) -> None:
+    with pytest.raises(RunImpossibleError, match="there is no sample to freeze"):
+        await freeze(harness, tmp_path / "a")
+    await store_samples(harness.store, harness.samples, test=0)
+    assert await freeze(harness, tmp_path / "b") == "ds-000001"
+    with pytest.raises(RunImpossibleError, match="there is no sample to measure on"):
+        await freeze(harness, tmp_path / "c", Origin(run_id="run-a"))
+
+
+async def test_a_checkout_of_an_unknown_version_leaves_no_folder(harness: Harness, tmp_path: Path) -> None:
+    with pytest.raises(UnknownVersionError):
+        await checkout("ds-000007", harness.store, tmp_path / "here" / "out")
+    assert not (tmp_path / "here").exists()

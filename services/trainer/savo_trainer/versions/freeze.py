@@ -99,12 +99,13 @@ class DatasetFreeze:
         """Write a version of all samples, or return the origin's newest version where it has the same samples.
 
         `folder` keeps the label files, so that `download_dataset` does not fetch them again.
-        Raises `RunImpossibleError` without training or holdout samples, and `LeaseLostError`.
+        Raises `RunImpossibleError` without samples, and for a training run without training or holdout samples, and
+        `LeaseLostError`.
         """
         async with lease_held(self.lease):
             counts = _Counts()
             manifest = await self._write_manifest(dataset, folder, counts)
-            check_splits(counts.samples)
+            _check_counts(counts.samples, origin)
             classes = await _class_list(self.store)
             version = await self._claim(await self._description(manifest, counts, classes, origin))
             await self.store.put_if_absent(dataset_classes_key(version), classes, media_type="application/json")
@@ -217,6 +218,14 @@ def frozen_labels_path(sha256: str, folder: Path) -> Path:
 def _keep_labels(rows: Sequence[tuple[ManifestLine, bytes]], folder: Path) -> None:
     for line, labels in rows:
         frozen_labels_path(line.sha256, folder).write_bytes(labels)
+
+
+def _check_counts(counts: Mapping[Split, int], origin: Origin) -> None:
+    """A person may freeze what is not enough for a training. Raises `RunImpossibleError`."""
+    if origin.run_id is not None:
+        check_splits(counts)
+    elif not any(counts.values()):
+        raise RunImpossibleError("there is no sample to freeze", ("`savo stats` shows what is collected.",))
 
 
 def check_splits(counts: Mapping[Split, int]) -> None:

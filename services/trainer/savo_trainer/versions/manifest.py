@@ -9,7 +9,7 @@ from pathlib import Path
 
 from savo_contracts.documents import ManifestLine, manifest_key
 from savo_contracts.samples import Split
-from savo_runtime.storage.port import ObjectStore
+from savo_runtime.storage.port import ObjectNotFoundError, ObjectStore
 
 __all__ = ["PAGE", "ManifestFile", "fetch_manifest", "write_manifest"]
 
@@ -56,6 +56,8 @@ async def write_manifest(path: Path, lines: AsyncIterable[ManifestLine]) -> Mani
 async def fetch_manifest(version: str, store: ObjectStore, folder: Path) -> ManifestFile:
     """Download the version's manifest to `folder`. Raises `ObjectNotFoundError`."""
     manifest = ManifestFile(folder / "manifest.jsonl")
+    if await store.head(manifest_key(version)) is None:
+        raise ObjectNotFoundError(manifest_key(version))  # before the folder is created
     await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
     await store.download(manifest_key(version), manifest.path)
     return manifest
