@@ -33,7 +33,8 @@ def freeze(
     """Freeze all collected samples as a version: later corrections, merges of classes and new photos do not change it.
 
     Erased photos leave every version. Without a change since your newest version, that version is named again. The same
-    command continues an interrupted freeze. A training run freezes in the same way, and needs samples of train and test.
+    command continues an interrupted freeze. A training run freezes in the same way, but only with samples of train and
+    test.
     """
     with err.status("freezing"), tempfile.TemporaryDirectory(prefix="savo-freeze-") as folder:
         name = run_freeze(lambda frozen: _frozen(frozen, Origin(by=by or this_user(), reason=reason), Path(folder)))
