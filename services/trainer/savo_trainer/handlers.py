@@ -12,7 +12,7 @@ from savo_contracts.samples import SampleErased, SampleStored
 from savo_contracts.topics import SAMPLES_ERASED, SAMPLES_STORED, TRAINING_THRESHOLD_REACHED
 from savo_contracts.training import TrainingThresholdReached
 from savo_runtime.messaging.consuming.subscriptions import Subscription, bind, consumes
-from savo_trainer.ports import FrozenLabels, IndexedSample, RunStore, SampleIndex
+from savo_trainer.ports import IndexedSample, LabelErasure, RunStore, SampleIndex
 from savo_trainer.runs.run import run_for_event
 
 __all__ = ["on_sample_erased", "on_sample_stored", "on_threshold_reached", "subscriptions"]
@@ -44,13 +44,13 @@ async def on_sample_stored(stored: SampleStored, samples: SampleIndex) -> None:
 
 
 @consumes(SAMPLES_ERASED)
-async def on_sample_erased(erased: SampleErased, samples: SampleIndex, labels: FrozenLabels) -> None:
+async def on_sample_erased(erased: SampleErased, samples: SampleIndex, labels: LabelErasure) -> None:
     await samples.erase(erased.sha256, erased.erased_at)
     if await samples.erased([erased.sha256]):  # not where the photo was stored again since
         await labels.erase(erased.sha256)
 
 
-def subscriptions(run_store: RunStore, samples: SampleIndex, labels: FrozenLabels) -> list[Subscription]:
+def subscriptions(run_store: RunStore, samples: SampleIndex, labels: LabelErasure) -> list[Subscription]:
     """Routing table of the consumed topics. The events of a run's end go through the outbox instead."""
     return [
         bind(on_threshold_reached, run_store=run_store),

@@ -20,6 +20,7 @@ from savo_trainer.training.plan import Trained, TrainPlan
 __all__ = [
     "FrozenLabels",
     "IndexedSample",
+    "LabelErasure",
     "Lease",
     "ObjectStore",
     "OnProgress",
@@ -71,11 +72,34 @@ class SampleIndex(Protocol):
         ...
 
 
-class FrozenLabels(Protocol):
+class LabelErasure(Protocol):
+    """Erasure of the label files that data set versions keep."""
+
+    async def erase(self, sha256: str) -> None:
+        """Release all label files of a photo, also those of versions that were not recorded."""
+        ...
+
+
+class FrozenLabels(LabelErasure, Protocol):
     """Label files that data set versions keep by content: which sample has which.
 
     A pair is the sha256 of a label file and the sha256 of a photo that has it. Two photos may have equal label files.
     """
+
+    async def complete(self) -> None:
+        """Record the pairs of every complete version that is not recorded, such as after the loss of a database.
+
+        Call it before files are released, and before a freeze.
+        """
+        ...
+
+    async def add_version(self, version: str, manifest_sha256: str) -> None:
+        """Record that all pairs of the version were added."""
+        ...
+
+    async def forget_version(self, version: str) -> None:
+        """Undo `add_version`, before the version's pairs are released."""
+        ...
 
     async def add(self, pairs: Sequence[tuple[str, str]]) -> set[str]:
         """Record the pairs. Call it before the files are written, so that an erasure finds them.
@@ -86,10 +110,6 @@ class FrozenLabels(Protocol):
 
     async def release(self, pairs: Sequence[tuple[str, str]]) -> None:
         """Forget the pairs, and delete the files that no sample needs any more."""
-        ...
-
-    async def erase(self, sha256: str) -> None:
-        """Release all label files of a photo."""
         ...
 
 

@@ -72,6 +72,12 @@ class ListedSamples:
 class UncountedLabels:
     """Label files that no other sample can have."""
 
+    async def complete(self) -> None: ...
+
+    async def add_version(self, version: str, manifest_sha256: str) -> None: ...
+
+    async def forget_version(self, version: str) -> None: ...
+
     async def add(self, pairs: Sequence[tuple[str, str]]) -> set[str]:
         return set()
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import delete
 
 from savo_contracts.documents import (
     CLASSES_KEY,
@@ -21,6 +22,7 @@ from savo_contracts.documents import (
 )
 from savo_contracts.samples import SampleErased, Split
 from savo_runtime.testing import MemoryStore
+from savo_trainer.adapters.tables import FrozenLabelsRow, SampleRow
 from savo_trainer.errors import RunImpossibleError, UnknownVersionError, VersionInUseError
 from savo_trainer.handlers import on_sample_erased
 from savo_trainer.ports import IndexedSample
@@ -111,6 +113,70 @@ async def test_label_files_go_with_the_last_photo_that_has_them(harness: Harness
     await erase(harness, of_class_0[-1])
     assert key not in harness.store.objects
     assert len(frozen_labels(harness.store)) == 2
+
+
+async def lose_tables(harness: Harness) -> None:
+    """The trainer's database is lost. The bucket stays."""
+    async with harness.runtime.database.session() as session:
+        for row in (FrozenLabelsRow, SampleRow):
+            await session.execute(delete(row))
+
+
+def labels_key(labels: bytes) -> str:
+    return frozen_labels_key(hashlib.sha256(labels).hexdigest())
+
+
+async def test_a_removal_keeps_the_label_files_of_a_version_that_the_database_lost(
+    harness: Harness, tmp_path: Path
+) -> None:
+    await store_samples(harness.store, harness.samples)
+    lost = await freeze(harness, tmp_path / "a")
+    await lose_tables(harness)
+    await store_samples(harness.store, harness.samples, first=30)
+    later = await freeze(harness, tmp_path / "b")
+    await lose_tables(harness)
+    assert await removal(harness)(later, tmp_path / "rm") == 7
+    assert (await checkout(lost, harness.store, tmp_path / "out")).erased == ()
+    assert await removal(harness)(lost, tmp_path / "rm") == 7
+    assert frozen_labels(harness.store) == set()
+
+
+async def test_an_erasure_reaches_a_version_that_the_database_lost_and_keeps_the_files_of_others(
+    harness: Harness, tmp_path: Path
+) -> None:
+    shared, own = b"0 0.5 0.5 0.2 0.2\n", b"0 0.9 0.9 0.1 0.1\n"
+    samples = await store_samples(harness.store, harness.samples, train=1, val=0, test=1)
+    for sample, labels in zip(samples, (shared, shared), strict=True):
+        await relabel(harness, sample, labels)
+    unique = await store_sample(harness.store, 50, Split.TRAIN, labels=own.decode())
+    await harness.samples.record(unique)
+    await freeze(harness, tmp_path)
+    await lose_tables(harness)
+    await harness.labels.add([(hashlib.sha256(shared).hexdigest(), samples[0].sha256)])
+    await erase(harness, samples[0])
+    assert labels_key(shared) in harness.store.objects, "another photo has an equal label file"
+    await lose_tables(harness)
+    await erase(harness, unique)
+    await erase(harness, samples[1])
+    assert frozen_labels(harness.store) == set(), "no photo that was erased keeps a file"
+
+
+async def test_manifests_of_known_versions_are_not_read_again(
+    harness: Harness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(key: str, path: Path) -> None:
+        raise AssertionError(f"{key} is read")
+
+    samples = await store_samples(harness.store, harness.samples)
+    await freeze(harness, tmp_path / "a")
+    monkeypatch.setattr(harness.store, "download", refuse)
+    await erase(harness, samples[0])
+    await freeze(harness, tmp_path / "b")
+    monkeypatch.undo()
+    await lose_tables(harness)
+    await harness.labels.complete()
+    monkeypatch.setattr(harness.store, "download", refuse)
+    await harness.labels.complete()
 
 
 async def test_a_late_erasure_event_of_a_photo_that_was_stored_again_deletes_nothing(

@@ -9,7 +9,6 @@ from savo_runtime.messaging.consuming.subscriptions import bind
 from savo_runtime.projection import Fold, ProjectedTable, Projection
 from savo_runtime.service import Runtime
 from savo_runtime.settings import RuntimeSettings
-from savo_trainer.adapters.frozen_labels import DatabaseFrozenLabels
 from savo_trainer.adapters.samples import DatabaseSamples
 from savo_trainer.adapters.tables import Base, ErasedSampleRow, SampleRow
 from savo_trainer.handlers import on_sample_erased, on_sample_stored
@@ -17,8 +16,14 @@ from savo_trainer.handlers import on_sample_erased, on_sample_stored
 __all__ = ["PROJECTION"]
 
 
+class _KeptLabels:
+    """A rebuild deletes no file: the trainer's handler did, when the photo was erased."""
+
+    async def erase(self, sha256: str) -> None: ...
+
+
 def _fold(_settings: RuntimeSettings, runtime: Runtime) -> Fold:
-    samples, labels = DatabaseSamples(runtime.database), DatabaseFrozenLabels(runtime.database, runtime.store)
+    samples, labels = DatabaseSamples(runtime.database), _KeptLabels()
     return Fold([bind(on_sample_stored, samples=samples), bind(on_sample_erased, samples=samples, labels=labels)])
 
 

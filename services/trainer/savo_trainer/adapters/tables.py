@@ -54,7 +54,11 @@ class ErasedSampleRow(Base):
 
 
 class FrozenLabelsRow(Base):
-    """A label file that data set versions keep, and a sample that has it."""
+    """A label file that data set versions keep, and a sample that has it.
+
+    Also one row for each version whose pairs are all here: the sha256 of its manifest, and its name. A database that
+    loses the pairs loses these rows with them.
+    """
 
     __tablename__ = "frozen_labels"
     __table_args__ = (Index("ix_frozen_labels_sha256", "sha256"),)

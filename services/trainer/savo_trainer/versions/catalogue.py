@@ -29,6 +29,7 @@ __all__ = [
     "stored_versions",
     "version_classes",
     "version_number",
+    "versions_with_manifest",
 ]
 
 _VERSION = re.compile(r"^ds-\d{6,}$")
@@ -50,14 +51,15 @@ class StoredVersion:
 
 async def stored_versions(store: ObjectStore) -> list[StoredVersion]:
     """All versions that are not removed, in the order of their numbers."""
-    files: dict[str, set[str]] = {}
-    async for info in store.list("datasets/ds-"):
-        _, name, file = info.key.split("/", 2)
-        files.setdefault(name, set()).add(file)
+    files = await _files_by_version(store)
     models = await models_by_version(store)
-    names = sorted((name for name in files if _VERSION.match(name)), key=version_number)
-    found = [await _stored(name, "manifest.jsonl" in files[name], models.get(name, ()), store) for name in names]
+    found = [await _stored(name, "manifest.jsonl" in files[name], models.get(name, ()), store) for name in files]
     return [version for version in found if version is not None]
+
+
+async def versions_with_manifest(store: ObjectStore) -> list[str]:
+    """The names of all versions that are complete, or whose removal was interrupted. Reads no document."""
+    return [name for name, files in (await _files_by_version(store)).items() if "manifest.jsonl" in files]
 
 
 async def stored_version(name: str, store: ObjectStore) -> StoredVersion:
@@ -118,6 +120,15 @@ def version_number(name: str) -> int:
 def count_samples(manifest: ManifestFile) -> dict[str, int]:
     """Number of samples by split."""
     return dict(Counter(line.split.value for line in manifest))
+
+
+async def _files_by_version(store: ObjectStore) -> dict[str, set[str]]:
+    """File names by version, in the order of the versions' numbers."""
+    files: dict[str, set[str]] = {}
+    async for info in store.list("datasets/ds-"):
+        _, name, file = info.key.split("/", 2)
+        files.setdefault(name, set()).add(file)
+    return {name: files[name] for name in sorted(filter(_VERSION.match, files), key=version_number)}
 
 
 async def _stored(name: str, has_manifest: bool, models: tuple[str, ...], store: ObjectStore) -> StoredVersion | None:

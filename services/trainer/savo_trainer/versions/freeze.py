@@ -104,10 +104,13 @@ class DatasetFreeze:
         """
         async with lease_held(self.lease):
             counts = _Counts()
+            await self.labels.complete()
             manifest = await self._write_manifest(dataset, folder, counts)
             _check_counts(counts.samples, origin)
             classes = await _class_list(self.store)
-            version = await self._claim(await self._description(manifest, counts, classes, origin))
+            description = await self._description(manifest, counts, classes, origin)
+            version = await self._claim(description)
+            await self.labels.add_version(version, description.manifest_sha256)
             await self.store.put_if_absent(dataset_classes_key(version), classes, media_type="application/json")
             await self.store.upload(manifest_key(version), manifest.path, media_type="application/jsonl")
         return FrozenDataset(version, manifest)

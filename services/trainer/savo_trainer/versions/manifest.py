@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, Iterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
-from savo_contracts.documents import ManifestLine, manifest_key
+from savo_contracts.documents import ManifestLine, frozen_labels_key, manifest_key
 from savo_contracts.samples import Split
 from savo_runtime.storage.port import ObjectNotFoundError, ObjectStore
 
-__all__ = ["PAGE", "ManifestFile", "fetch_manifest", "write_manifest"]
+__all__ = ["PAGE", "ManifestFile", "fetch_manifest", "has_frozen_labels", "line_pages", "write_manifest"]
 
 PAGE = 1000
 """Lines that are in memory at a time."""
@@ -32,6 +33,18 @@ class ManifestFile:
 
     def of(self, split: Split) -> ManifestFile:
         return replace(self, split=split)
+
+
+async def line_pages(lines: Iterable[ManifestLine]) -> AsyncIterator[Sequence[ManifestLine]]:
+    """The lines in pages, read in another thread."""
+    waiting = iter(lines)
+    while page := await asyncio.to_thread(lambda: list(islice(waiting, PAGE))):
+        yield page
+
+
+def has_frozen_labels(line: ManifestLine) -> bool:
+    """Whether the version keeps the label file by content; one of an earlier release names the sample's own file."""
+    return line.labels_key == frozen_labels_key(line.labels_sha256)
 
 
 async def write_manifest(path: Path, lines: AsyncIterable[ManifestLine]) -> ManifestFile:

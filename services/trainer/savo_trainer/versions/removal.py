@@ -9,7 +9,6 @@ import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import islice
 from pathlib import Path
 
 from savo_contracts.documents import (
@@ -17,7 +16,6 @@ from savo_contracts.documents import (
     ManifestLine,
     dataset_classes_key,
     dataset_version_key,
-    frozen_labels_key,
     manifest_key,
 )
 from savo_runtime.storage.digests import file_sha256
@@ -26,7 +24,7 @@ from savo_trainer.errors import VersionInUseError
 from savo_trainer.lease_renewal import lease_held
 from savo_trainer.ports import FrozenLabels, Lease, RunStore
 from savo_trainer.versions.catalogue import StoredVersion, count_samples, stored_version, stored_versions
-from savo_trainer.versions.manifest import PAGE, ManifestFile, fetch_manifest
+from savo_trainer.versions.manifest import ManifestFile, fetch_manifest, has_frozen_labels, line_pages
 
 __all__ = ["DatasetRemoval"]
 
@@ -85,10 +83,12 @@ class DatasetRemoval:
         return DatasetVersion(version=name, manifest_sha256=digest, samples=samples, boxes={}, frozen_at=self.clock())
 
     async def _release_labels(self, name: str, manifest: ManifestFile, folder: Path) -> int:
+        await self.labels.complete()
+        await self.labels.forget_version(name)
         others = [version.name for version in await stored_versions(self.store) if version.name != name]
         manifests = [found for other in others if (found := await self._manifest(other, folder))]
-        released, lines = 0, _unshared(manifest, manifests)
-        while page := await asyncio.to_thread(lambda: list(islice(lines, PAGE))):
+        released = 0
+        async for page in line_pages(_unshared(manifest, manifests)):
             await self.labels.release([(line.labels_sha256, line.sha256) for line in page])
             released += len(page)
         return released
@@ -104,5 +104,5 @@ def _unshared(manifest: Iterable[ManifestLine], others: Sequence[Iterable[Manife
             while (head := heads[index]) is not None and head.sha256 < line.sha256:
                 heads[index] = next(row, None)
             is_shared |= head is not None and (head.sha256, head.labels_key) == (line.sha256, line.labels_key)
-        if not is_shared and line.labels_key == frozen_labels_key(line.labels_sha256):
+        if not is_shared and has_frozen_labels(line):
             yield line
