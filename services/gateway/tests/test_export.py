@@ -34,7 +34,7 @@ from savo_contracts.samples import SampleErased, SampleStored, Split
 from savo_datasets.exports.gzip_members import complete_part, last_member
 from savo_datasets.exports.layouts import Format
 from savo_datasets.exports.sample_export import SampleExport
-from savo_datasets.exports.selection import Selection
+from savo_datasets.exports.selection import MemberName, Selection
 from savo_gateway.access.records import Person
 from savo_gateway.http.export_routes import ExportUseCases
 from savo_gateway.http.user_routes import UserUseCases
@@ -303,6 +303,34 @@ async def test_an_interrupted_download_continues_at_a_member(gateway: GatewayHar
             assert files[line.image] == gateway.objects[f"samples/{line.image}"]
             assert files[line.labels] == gateway.objects[f"samples/{line.labels}"]
             assert hashlib.sha256(files[line.labels]).hexdigest() == line.labels_sha256
+
+
+@pytest.mark.parametrize(
+    "selection", [Selection(), Selection(labels=frozenset({"milk"})), Selection(version="ds-000001")]
+)
+async def test_an_export_is_never_silent(
+    gateway: GatewayHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, selection: Selection
+) -> None:
+    """Also while no sample matches, and while the manifest is written."""
+    for number in range(5):
+        await store_sample(gateway, number)
+    freeze(gateway, [])
+    monkeypatch.setattr("savo_datasets.exports.sample_export._SILENCE", -1.0)
+    monkeypatch.setattr("savo_datasets.exports.sample_export._MANIFEST_BATCH", 1)
+    use = gateway.provided(ExportUseCases)
+    sent = [piece async for piece in SampleExport(use.store, use.samples, selection, use.clock).stream()]
+    found = len(manifest(unpacked(b"".join(sent))))
+    assert found == (0 if selection.filters() else 5)
+    after_each_sample, after_each_batch = 5, found
+    assert sum(piece.endswith(b"\x00\x00\x00\xff\xff") for piece in sent) == after_each_sample + after_each_batch
+    part = tmp_path / "part"
+    for count in range(1, len(sent)):
+        part.write_bytes(b"".join(sent[:count]))
+        resumed = MemberName.parse(complete_part(part).next_name or "")
+        rest = SampleExport(use.store, use.samples, selection, use.clock, resumed)
+        kept = part.read_bytes()[: complete_part(part).bytes]
+        whole = kept + b"".join([piece async for piece in rest.stream()])
+        assert len(manifest(unpacked(whole))) == found, count
 
 
 async def test_a_member_of_other_filters_is_refused(gateway: GatewayHarness, tmp_path: Path) -> None:

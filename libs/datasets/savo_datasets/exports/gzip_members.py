@@ -95,6 +95,10 @@ class CompressedMember:
             sent.append(self._deflate.compress(part))
         return b"".join(sent)
 
+    def nothing(self) -> bytes:
+        """As `StoredMember.nothing`, after what was added and is not sent yet."""
+        return self._deflate.flush(zlib.Z_SYNC_FLUSH) + _EMPTY_BLOCK
+
     def end(self) -> bytes:
         return self._deflate.flush() + _TRAILER.pack(self._crc, self.size & 0xFFFFFFFF)
 

@@ -62,7 +62,7 @@ _SEND_BYTES = 256 << 10
 """Small photos are sent together."""
 _SHARED = sorted(SampleMeta.model_fields.keys() & ExportedSample.model_fields.keys() - {"boxes"})
 _SILENCE = 5.0
-"""Seconds without a photo after which an empty block keeps the connection alive."""
+"""Seconds without content after which an empty block keeps the connection alive."""
 
 
 @dataclass(frozen=True)
@@ -120,9 +120,27 @@ class _Progress:
         """Number of photos to load ahead."""
         return min(_MAX_LOADING, max(2, int(_LOADING_BYTES / self.largest)))
 
+    def is_silent(self) -> bool:
+        return time.monotonic() - self.sent_at > _SILENCE
+
+    def sent(self, *parts: bytes) -> bytes:
+        """The parts to send now."""
+        self.sent_at = time.monotonic()
+        return b"".join(parts)
+
     def begin_member(self, name: MemberName) -> bytes:
         self.name, self.member = name, StoredMember(str(name))
         return self.member.begin()
+
+
+@dataclass
+class _Totals:
+    """Sums over the samples of the manifest."""
+
+    boxes: int = 0
+    bytes: int = 0
+    gone: int = 0
+    """Samples that were sent and then erased."""
 
 
 @dataclass(frozen=True)
@@ -155,19 +173,18 @@ class SampleExport:
         classes, _ = await read_class_list(self.store)
         buffered = [progress.begin_member(progress.name)]
         async for loaded in self._loaded(labels_by_id(classes), progress):
-            if not await self._may_be_sent(loaded):
-                continue
-            progress.lines.add(loaded.sample.model_dump_json())
-            if loaded.image is not None:
-                buffered += self._member_parts(loaded, loaded.image, progress)
+            if loaded is not None and await self._may_be_sent(loaded):
+                progress.lines.add(loaded.sample.model_dump_json())
+                if loaded.image is not None:
+                    buffered += self._member_parts(loaded, loaded.image, progress)
             if sum(map(len, buffered)) >= _SEND_BYTES:
-                yield b"".join(buffered)
-                buffered, progress.sent_at = [], time.monotonic()
-            elif time.monotonic() - progress.sent_at > _SILENCE:
-                yield b"".join([*buffered, StoredMember.nothing()])
-                buffered, progress.sent_at = [], time.monotonic()
+                yield progress.sent(*buffered)
+                buffered = []
+            elif progress.is_silent():
+                yield progress.sent(*buffered, StoredMember.nothing())
+                buffered = []
         assert progress.member is not None
-        yield b"".join([*buffered, progress.member.end()])
+        yield progress.sent(*buffered, progress.member.end())
 
     def _member_parts(self, loaded: _Loaded, image: bytes, progress: _Progress) -> Iterator[bytes]:
         """The sample's bytes, in the current member or in a new one."""
@@ -188,33 +205,34 @@ class SampleExport:
         sha256 = loaded.sample.sha256
         return bool(await self.index.present([sha256])) and await self.store.head(sample_meta_key(sha256)) is not None
 
-    async def _loaded(self, labels: dict[int, str], progress: _Progress) -> AsyncIterator[_Loaded]:
-        """The selected samples in order, loaded ahead."""
+    async def _loaded(self, labels: dict[int, str], progress: _Progress) -> AsyncIterator[_Loaded | None]:
+        """The samples of the index in order, loaded ahead. None for each that the selection leaves out."""
         loading: deque[asyncio.Task[_Loaded | None]] = deque()
         try:
-            async for entry, checked_at in self._indexed():
-                loading.append(asyncio.create_task(self._load(entry, checked_at, labels)))
+            async for indexed in self._indexed():
+                if indexed is None:
+                    yield None
+                    continue
+                loading.append(asyncio.create_task(self._load(*indexed, labels)))
                 while len(loading) > progress.ahead:
-                    if loaded := await loading.popleft():
-                        yield loaded
+                    yield await loading.popleft()
             while loading:
-                if loaded := await loading.popleft():
-                    yield loaded
+                yield await loading.popleft()
         finally:
             for task in loading:
                 task.cancel()
             await asyncio.gather(*loading, return_exceptions=True)
 
-    async def _indexed(self) -> AsyncIterator[tuple[IndexedSample, float]]:
-        """Each sample of the index, and when it was read."""
+    async def _indexed(self) -> AsyncIterator[tuple[IndexedSample, float] | None]:
+        """Each sample of the index, and when it was read. None for each that the version lacks."""
         after = ""
         async with version_members(self.selection.version, self.store) as members:
             while True:
                 checked_at = time.monotonic()
                 page = await self.index.page(after, self.selection.since, self.selection.until, _PAGE)
                 for entry in page:
-                    if members is None or members.has(entry.sha256):
-                        yield entry, checked_at
+                    is_selected = members is None or members.has(entry.sha256)
+                    yield (entry, checked_at) if is_selected else None
                 if len(page) < _PAGE:
                     return
                 after = page[-1].sha256
@@ -242,10 +260,14 @@ class SampleExport:
 
     async def _documents(self, progress: _Progress) -> AsyncIterator[bytes]:
         classes, _ = await read_class_list(self.store)
+        member, totals = CompressedMember(str(progress.name.at(DOCUMENTS))), _Totals()
         with ArchiveDocuments(self.selection.form, classes.names()) as documents:
-            summary = await self._finish(progress, documents, classes)
-            member = CompressedMember(str(progress.name.at(DOCUMENTS)))
-            yield member.begin()
+            yield progress.sent(member.begin())
+            async for _ in self._add_present(documents, progress.lines, totals):
+                if progress.is_silent():
+                    yield progress.sent(member.nothing())
+            documents.finish()
+            summary = self._summary(progress.name.began_at, classes, documents.files[MANIFEST_FILE].count, totals)
             for name, text in _class_documents(classes):
                 yield member.add(*_entry(name, text.encode(), summary.finished_at))
             for name, lines in documents.files.items():
@@ -258,28 +280,32 @@ class SampleExport:
         content = summary.model_dump_json(indent=1).encode()
         yield last.begin() + last.add(*_entry(SUMMARY_FILE, content, summary.finished_at), TAR_END) + last.end()
 
-    async def _finish(self, progress: _Progress, documents: ArchiveDocuments, classes: ClassList) -> ExportSummary:
-        """Fill the documents with the samples that are still there, and count them."""
-        boxes = size = gone = 0
-        for batch in progress.lines.batches(_MANIFEST_BATCH):
+    async def _add_present(
+        self, documents: ArchiveDocuments, lines: SpooledLines, totals: _Totals
+    ) -> AsyncIterator[None]:
+        """Fill the documents with the samples that are still there, and count them; None after each batch."""
+        for batch in lines.batches(_MANIFEST_BATCH):
             samples = [ExportedSample.model_validate_json(line) for line in batch]
             present = await self.index.present([sample.sha256 for sample in samples])
             for sample, line in zip(samples, batch, strict=True):
                 if sample.sha256 not in present:
-                    gone += 1
+                    totals.gone += 1
                     continue
                 documents.add(sample, line.decode().rstrip("\n"))
-                boxes, size = boxes + len(sample.boxes), size + sample.bytes
-        documents.finish()
+                totals.boxes += len(sample.boxes)
+                totals.bytes += sample.bytes
+            yield None
+
+    def _summary(self, began_at: datetime, classes: ClassList, samples: int, totals: _Totals) -> ExportSummary:
         return ExportSummary(
             layout=self.selection.form.value,
             filters=self.selection.filters(),
-            samples=documents.files[MANIFEST_FILE].count,
-            boxes=boxes,
-            bytes=size,
+            samples=samples,
+            boxes=totals.boxes,
+            bytes=totals.bytes,
             classes=classes.names(),
-            erased_meanwhile=gone,
-            began_at=progress.name.began_at,
+            erased_meanwhile=totals.gone,
+            began_at=began_at,
             finished_at=self.clock(),
         )
 
