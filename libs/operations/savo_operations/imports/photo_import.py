@@ -11,12 +11,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import islice
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from savo_contracts.documents import CLASSES_KEY, ClassList, RejectedBox, SampleMeta, sample_meta_key, scan_photo_key
 from savo_contracts.envelope import Envelope, ImageRef, named_id
@@ -46,12 +46,11 @@ MAX_PIXELS = 50_000_000
 NEW, CORRECTED, UNCHANGED, OF_A_SCAN, TWICE = "new", "corrected", "unchanged", "sample of a scan", "same photo twice"
 REFUSED = "photo that the gateway would refuse"
 _BATCH = 64
+"""Confirmations that are sent together, of any groups."""
 _ROUNDING = 6
 """Decimals in which boxes are compared."""
 
 OnProgress = Callable[[int, int], None]
-
-T = TypeVar("T")
 
 
 class Channel(Protocol):
@@ -71,6 +70,23 @@ class _Checked:
     revision: int
     subject: str | None
     """Of the sample that it is already."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    """A photo that the gateway would refuse."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Accepted:
+    """A photo to publish. All photos of a group have one subject."""
+
+    checked: _Checked
+    subject: str
+    train_only: bool
 
 
 @dataclass
@@ -103,14 +119,15 @@ class PhotoImport:
         """Raises the store's and the channel's errors; a repeat continues."""
         report = ImportReport(groups=len(data.groups), train_only_groups=sum(data.train_only), left_out=data.left_out)
         classes = await self._register_classes(data, report)
-        seen: set[str] = set()
-        done = 0
-        for group, train_only in zip(data.groups, data.train_only, strict=True):
-            found = map_limited(group, lambda photo: self._check(photo, classes, report))
-            checked = [photo async for photo in found if photo is not None]
-            await self._import_group(checked, seen, report, train_only=train_only)
-            done += len(group)
-            self.on_progress(done, data.photos)
+        photos = (photo for group in data.groups for photo in group)
+        async with aclosing(map_limited(photos, lambda photo: self._check(photo, classes))) as checked:
+            waiting: list[_Accepted] = []
+            async for accepted in self._accepted(data, checked, report):
+                waiting.append(accepted)
+                if len(waiting) == _BATCH:
+                    await self._publish(waiting)
+                    waiting.clear()
+            await self._publish(waiting)
         return report
 
     async def _register_classes(self, data: DataSet, report: ImportReport) -> dict[str, str]:
@@ -138,12 +155,11 @@ class PhotoImport:
             return False
         return True
 
-    async def _check(self, photo: PhotoToImport, classes: dict[str, str], report: ImportReport) -> _Checked | None:
+    async def _check(self, photo: PhotoToImport, classes: dict[str, str]) -> _Checked | _Refused:
         try:
             stored = await asyncio.to_thread(_storable, photo.path)
         except (PhotoError, ValueError) as error:
-            report.leave_out(REFUSED, photo.path, str(error))
-            return None
+            return _Refused(photo.path, str(error))
         sha256 = hashlib.sha256(stored).hexdigest()
         try:
             meta = SampleMeta.model_validate_json(await self.store.get(sample_meta_key(sha256)))
@@ -155,26 +171,40 @@ class PhotoImport:
             return _Checked(photo, sha256, UNCHANGED, meta.revision, meta.subject)
         return _Checked(photo, sha256, CORRECTED, meta.revision + 1, meta.subject)
 
-    async def _import_group(
-        self, checked: Sequence[_Checked], seen: set[str], report: ImportReport, *, train_only: bool
-    ) -> None:
-        subject = _subject(checked)
-        waiting = []
-        for photo in checked:
-            state = TWICE if photo.sha256 in seen else photo.state
-            seen.add(photo.sha256)
-            report.photos[state] += 1
-            if state in (NEW, CORRECTED):
-                report.boxes += len(photo.photo.items)
-                waiting.append(photo)
-        if self.channel is None:
-            return
-        for batch in _batches(waiting):
-            put = map_limited(batch, lambda photo: self._put(photo, subject, train_only=train_only))
+    async def _accepted(
+        self, data: DataSet, checked: AsyncIterator[_Checked | _Refused], report: ImportReport
+    ) -> AsyncIterator[_Accepted]:
+        """The photos to publish, group by group, with the subject of their group. The others are counted."""
+        subjects: dict[str, str] = {}
+        done = 0
+        for group, train_only in zip(data.groups, data.train_only, strict=True):
+            usable = []
+            for _ in group:
+                photo = await anext(checked)
+                if isinstance(photo, _Checked):
+                    usable.append(photo)
+                else:
+                    report.leave_out(REFUSED, photo.path, photo.reason)
+            subject = _subject(usable, subjects)
+            for photo in usable:
+                state = TWICE if photo.sha256 in subjects else photo.state
+                subjects.setdefault(photo.sha256, subject)
+                report.photos[state] += 1
+                if state in (NEW, CORRECTED):
+                    report.boxes += len(photo.photo.items)
+                    yield _Accepted(photo, subject, train_only)
+            done += len(group)
+            self.on_progress(done, data.photos)
+
+    async def _publish(self, batch: Sequence[_Accepted]) -> None:
+        """Put the photos, then send their confirmations together."""
+        if self.channel is not None and batch:
+            put = map_limited(batch, self._put)
             await self.channel.send([record async for record in put])
 
-    async def _put(self, checked: _Checked, subject: str, *, train_only: bool) -> OutgoingRecord:
+    async def _put(self, accepted: _Accepted) -> OutgoingRecord:
         """Put the photo where the gateway puts those of scans; the record of its confirmation."""
+        checked = accepted.checked
         data = await asyncio.to_thread(_storable, checked.photo.path)
         if hashlib.sha256(data).hexdigest() != checked.sha256:
             raise DependencyDownError("data-set", f"{checked.photo.path} was changed during the import; run it again")
@@ -188,16 +218,17 @@ class PhotoImport:
             media_type=facts.media_type,
         )
         await self.store.put_if_absent(image.key, data, media_type=image.media_type)
-        event = self._event(checked, image, subject, train_only=train_only)
+        event = self._event(accepted, image)
         digest = hashlib.sha256(event.model_dump_json(exclude={"confirmed_at"}).encode()).hexdigest()
         event_id = named_id(f"import/{checked.sha256}/{checked.revision}/{digest}")
         return record_of(Envelope.new(event, SOURCE, event_id=event_id, time=event.confirmed_at))
 
-    def _event(self, checked: _Checked, image: ImageRef, subject: str, *, train_only: bool) -> ScanConfirmed:
+    def _event(self, accepted: _Accepted, image: ImageRef) -> ScanConfirmed:
+        checked = accepted.checked
         return ScanConfirmed(
             scan_id=_scan_id(checked.sha256),
-            subject=subject,
-            anonymous=train_only,
+            subject=accepted.subject,
+            anonymous=accepted.train_only,
             image=image,
             experiment=None,  # rollout counts no event without an experiment
             assigned_arm=Arm.BASELINE,
@@ -236,10 +267,14 @@ def _scan_id(sha256: str) -> str:
     return named_id(f"import/{sha256}").hex
 
 
-def _subject(group: Sequence[_Checked]) -> str:
-    """The subject of a group: that of an earlier import, else one that has no relation to a person."""
-    known = next((photo.subject for photo in group if photo.subject), None)
-    return known or named_id(f"import/group/{min((photo.sha256 for photo in group), default='')}").hex
+def _subject(group: Sequence[_Checked], subjects: Mapping[str, str]) -> str:
+    """The subject of a group: that of an earlier import, else one that has no relation to a person.
+
+    `subjects`: by sha256, those of the groups before it. A photo in two groups joins them.
+    """
+    known = (photo.subject or subjects.get(photo.sha256) for photo in group)
+    first = min((photo.sha256 for photo in group), default="")
+    return next(filter(None, known), None) or named_id(f"import/group/{first}").hex
 
 
 def _item(box: TruthBox) -> ConfirmedItem:
@@ -266,9 +301,3 @@ def _is_labelled(meta: SampleMeta, photo: PhotoToImport, classes: dict[str, str]
 def _rounded(box: TruthBox) -> tuple[str, ...]:
     values = (box.bbox.x, box.bbox.y, box.bbox.width, box.bbox.height)
     return box.label, *(f"{value:.{_ROUNDING}f}" for value in values)
-
-
-def _batches(items: Iterable[T]) -> Iterator[list[T]]:
-    remaining = iter(items)
-    while batch := list(islice(remaining, _BATCH)):
-        yield batch
