@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import csv
 from collections import deque
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,6 +30,7 @@ __all__ = [
     "read_groups",
     "read_groups_if_any",
     "write_groups",
+    "write_subjects",
 ]
 
 GROUPS_FILE = "groups.csv"
@@ -109,6 +110,14 @@ def write_groups(path: Path, names: Sequence[str], splits: Sequence[str], groups
         rows = csv.writer(file)
         rows.writerow(["name", "split", "group", "session"])
         rows.writerows(sorted(zip(names, splits, groups.groups, groups.sessions, strict=True)))
+
+
+def write_subjects(path: Path, groups: Iterable[tuple[str, str]]) -> None:
+    """Write a CSV file with the columns `name` and `group`, which `read_groups` reads."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(["name", "group"])
+        rows.writerows(groups)
 
 
 def _links(photos: Sequence[Photo], grouping: Grouping) -> Iterator[SessionLink]:

@@ -143,13 +143,14 @@ def labelled_photos(folder: Path, names: Sequence[str]) -> Iterator[LabelledPhot
 
 
 def open_samples(folder: Path) -> SampleSource:
-    """The labelled photos of a folder, in order of path.
+    """The labelled photos of a folder, in order of path. Their groups are those of subjects.csv, else of groups.csv.
 
     Rows that cannot be used are left out, and so are photos without a usable row, unless their label file is empty.
     Raises `DatasetError` for a folder without class names.
     """
     description, left_out = read_description(folder), LeftOut()
-    samples = _samples(folder, description, read_groups_if_any(folder / SUBJECTS_FILE), left_out)
+    groups = read_groups_if_any(folder / SUBJECTS_FILE) or read_groups_if_any(folder / GROUPS_FILE)
+    samples = _samples(folder, description, groups, left_out)
     return SampleSource("YOLO", description.names, samples, left_out)
 
 

@@ -11,6 +11,7 @@ from savo_datasets.errors import DatasetError
 from savo_datasets.yolo_folder import (
     labelled_photos,
     labels_path,
+    open_samples,
     photo_files,
     read_classes,
     read_data_yaml,
@@ -33,6 +34,17 @@ def test_labels_are_found_under_labels_and_beside_the_photo(tmp_path: Path) -> N
     assert labels_path(tmp_path / "images" / "train" / "one.jpg") == under
     assert labels_path(tmp_path / "images" / "train" / "two.jpg") == beside
     assert labels_path(tmp_path / "images" / "train" / "three.jpg") is None
+
+
+def test_groups_are_those_of_subjects_csv_else_those_of_a_prepared_folder(tmp_path: Path) -> None:
+    write_file(tmp_path / "classes.txt", "egg\n")
+    for name in ("a", "b"):
+        write_file(tmp_path / "images" / "train" / f"{name}.jpg")
+        write_file(tmp_path / "labels" / "train" / f"{name}.txt", LABEL)
+    write_file(tmp_path / "groups.csv", "name,split,group,session\na,train,a,a\nb,train,a,a\n")
+    assert [sample.group for sample in open_samples(tmp_path).samples] == ["a", "a"]
+    write_file(tmp_path / "subjects.csv", "name,group\na,mia\n")
+    assert [sample.group for sample in open_samples(tmp_path).samples] == ["mia", None]
 
 
 def test_hidden_files_are_not_photos(tmp_path: Path) -> None:

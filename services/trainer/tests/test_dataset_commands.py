@@ -16,11 +16,13 @@ from typer.testing import CliRunner
 
 from savo_contracts.documents import CLASSES_KEY, sample_image_key, sample_labels_key
 from savo_contracts.samples import Split
+from savo_datasets.audit.folds import fold_of_samples
 from savo_runtime.database import Database
 from savo_runtime.schema import migrate
 from savo_runtime.settings import RuntimeSettings
 from savo_runtime.storage.folder import FolderStore
 from savo_trainer.adapters.samples import DatabaseSamples
+from savo_trainer.command_line.dataset.sources import opened
 from savo_trainer.commands import register
 from savo_trainer.ports import IndexedSample
 from services.trainer.tests.trainer_fakes import NOON, class_list
@@ -122,6 +124,16 @@ def test_versions_are_frozen_listed_compared_checked_out_and_removed(product: Fo
     assert "ds-000002 is removed; 1 label files were of this version alone" in run("rm", "ds-000002")
     assert [entry["version"] for entry in run_json("list")["versions"]] == ["ds-000001"]
     assert "there is no data set version ds-000002" in run("rm", "ds-000002", code=1)
+
+
+def test_photos_of_a_person_stay_in_one_fold_of_a_version(product: FolderStore, tmp_path: Path) -> None:
+    run("freeze")
+    run("checkout", "ds-000001", "--output", tmp_path / "out")
+    samples = list(opened(str(tmp_path / "out")).samples)
+    assert [sample.group for sample in samples] == ["person"] * len(SPLITS)
+    assert len(set(fold_of_samples(samples, 2))) == 1
+    refused = run("audit", "ds-000001", "--folds", 2, "--output", tmp_path / "audit", code=1)
+    assert "the photos are of fewer than 2 groups" in " ".join(refused.split())
 
 
 def test_without_a_product_the_commands_name_the_next_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

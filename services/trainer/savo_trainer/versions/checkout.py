@@ -1,9 +1,10 @@
 """Checkout of a data set version: a folder with the photos and label files as they were frozen.
 
     images/<split>/<sha256>.jpg   labels/<split>/<sha256>.txt   classes.json  classes.txt  dataset.yaml
-    manifest.jsonl                and, where samples were erased, erased.txt with the sha256 of each
+    subjects.csv   manifest.jsonl   and, where samples were erased, erased.txt with the sha256 of each
 
-Label files keep the permanent class ids, so classes.txt has all classes of that time.
+The person is the group of each photo, also for `savo prepare` and `savo import`. Label files keep the permanent
+class ids, so classes.txt has all classes of that time.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 from savo_contracts.documents import ClassList, ManifestLine
 from savo_contracts.samples import Split
 from savo_datasets.formats.new_folder import errors_named, require_empty
+from savo_datasets.groups import SUBJECTS_FILE, write_subjects
 from savo_datasets.yolo_writer import write_description
 from savo_runtime.storage.concurrency import map_limited
 from savo_runtime.storage.digests import file_sha256
@@ -59,7 +61,7 @@ async def checkout(
                 if not exists:
                     erased.append(line.sha256)
                 on_fetched(sum(counts.values()))
-        await asyncio.to_thread(_complete, building, output, classes, counts, erased)
+        await asyncio.to_thread(_complete, building, output, manifest, classes, counts, erased)
     return CheckedOut({split.value: counts[split.value] for split in Split}, tuple(erased))
 
 
@@ -108,7 +110,10 @@ def _remove(line: ManifestLine, folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _complete(building: Path, output: Path, classes: bytes, counts: Counter[str], erased: list[str]) -> None:
+def _complete(
+    building: Path, output: Path, manifest: ManifestFile, classes: bytes, counts: Counter[str], erased: list[str]
+) -> None:
+    write_subjects(building / SUBJECTS_FILE, ((line.sha256, line.subject) for line in manifest))
     (building / "classes.json").write_bytes(classes)
     names = ClassList.model_validate_json(classes).names()
     write_description(building, names, root=output, present=[split.value for split in Split if counts[split.value]])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +14,6 @@ from savo_datasets.audit.ranking import LabelAudit, audit_labels
 from savo_datasets.audit.suspicions import Detected
 from savo_datasets.errors import DatasetError
 from savo_datasets.formats.samples import Sample
-from savo_datasets.groups import GROUPS_FILE
 from savo_datasets.reports.contact_sheet import SHEET_NAME, write_contact_sheet
 from savo_runtime.command_line.output import CommandError, reported_errors
 from savo_runtime.settings import RuntimeSettings, load_settings
@@ -101,13 +99,10 @@ def _is_version(source: str) -> bool:
 
 
 def _checked_out(version: str, folder: Path) -> Path:
-    """The photos of a version, fetched once: it never changes. Photos of a person are one group."""
+    """The photos of a version, fetched once: it never changes."""
     if not folder.exists():
         with err.status(f"fetching {version}"):
             run_on_store(lambda store: checkout(version, store, folder))
-    lines = map(json.loads, (folder / "manifest.jsonl").read_text(encoding="utf-8").splitlines())
-    rows = "".join(f"{line['sha256']},{line['subject']}\n" for line in lines)
-    (folder / GROUPS_FILE).write_text(f"name,group\n{rows}", encoding="utf-8")
     return folder
 
 
